@@ -1,0 +1,209 @@
+"""The attacks by name. Each takes a model and a batch and returns its best images.
+
+fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, fab and square pyautoattack's. `auto`
+is AutoAttack (Croce & Hein 2020): with two or three classes APGD-CE, FAB-T and Square, since the DLR loss
+needs three classes and its targeted form four; with more classes the standard set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import foolbox
+import torch
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
+from torch import Tensor, nn
+
+from model.attacks.settings import AttackName, AttackSettings
+
+_CLASSES_FOR_TARGETED_DLR = 4
+
+Starts = Callable[[Tensor, Tensor], Tensor | None]
+"""Gives a misclassified image for each image and class, or None; boundary attacks start there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked.
+
+    Attributes:
+        model: Maps (N, 1, 28, 28) to logits (N, classes).
+        images: (N, 1, 28, 28) in [0, 1].
+        classes: (N,) the true class indices.
+        starts: Starting points for the decision-based attacks.
+    """
+
+    model: nn.Module
+    images: Tensor
+    classes: Tensor
+    starts: Starts = lambda _images, _classes: None
+
+    def withstands(self, images: Tensor) -> Tensor:
+        """Tells for each of `images` (N, 1, 28, 28) whether it is classified right: (N,)."""
+        with torch.no_grad():
+            right: Tensor = self.model(images).argmax(dim=1) == self.classes
+        return right
+
+    def part(self, chosen: Tensor) -> "Target":
+        """Returns the target with the chosen images only."""
+        return replace(self, images=self.images[chosen], classes=self.classes[chosen])
+
+    def other_classes(self) -> int:
+        """Returns how many classes an image may be turned into."""
+        with torch.no_grad():
+            return int(self.model(self.images[:1]).shape[1]) - 1
+
+
+def run(target: Target, settings: AttackSettings) -> Tensor:
+    """Attacks a batch and returns its best attempt for each image.
+
+    Minimum-norm attacks may answer with an image outside the ball, and an attack that fails may answer
+    with anything: the caller judges. Seeds torch's global generator.
+    """
+    torch.manual_seed(settings.seed)
+    return _RUNNERS[settings.attack](target, settings)
+
+
+def _fgsm(target: Target, settings: AttackSettings) -> Tensor:
+    """Returns x + epsilon * sign(grad CE), Goodfellow 2015; l2: along the normalised gradient."""
+    kinds = {
+        "linf": foolbox.attacks.LinfFastGradientAttack,
+        "l2": foolbox.attacks.L2FastGradientAttack,
+    }
+    return _foolbox(kinds[settings.norm](), target, epsilon=settings.epsilon)
+
+
+def _pgd(target: Target, settings: AttackSettings) -> Tensor:
+    """Repeats x <- project(x + step * sign(grad CE)) from a random start, Madry 2018; keeps what fools."""
+    kinds = {
+        "linf": foolbox.attacks.LinfProjectedGradientDescentAttack,
+        "l2": foolbox.attacks.L2ProjectedGradientDescentAttack,
+    }
+    attack = kinds[settings.norm](
+        abs_stepsize=settings.effective_step_size, steps=settings.effective_steps, random_start=True
+    )
+    best = target.images
+    for _ in range(settings.restarts):
+        found = _foolbox(attack, target, epsilon=settings.epsilon)
+        best = torch.where(target.withstands(found)[:, None, None, None], best, found)
+    return best
+
+
+def _deepfool(target: Target, settings: AttackSettings) -> Tensor:
+    """Steps to the nearest linearised decision boundary, Moosavi-Dezfooli 2016."""
+    kinds = {"linf": foolbox.attacks.LinfDeepFoolAttack, "l2": foolbox.attacks.L2DeepFoolAttack}
+    attack = kinds[settings.norm](steps=settings.effective_steps, candidates=None)
+    return _foolbox(attack, target)
+
+
+def _boundary(target: Target, settings: AttackSettings) -> Tensor:
+    """A random walk along the decision boundary towards the image, Brendel 2018; decisions only."""
+    attack = foolbox.attacks.BoundaryAttack(steps=settings.effective_steps)
+    return _from_starts(attack, target)
+
+
+def _hopskipjump(target: Target, settings: AttackSettings) -> Tensor:
+    """Estimates the boundary's normal from decisions, Chen 2020."""
+    attack = foolbox.attacks.HopSkipJumpAttack(steps=settings.effective_steps, constraint=settings.norm)
+    return _from_starts(attack, target)
+
+
+def _from_starts(attack: Any, target: Target) -> Tensor:  # noqa: ANN401
+    points = target.starts(target.images, target.classes)
+    return target.images if points is None else _foolbox(attack, target, starting_points=points)
+
+
+def _foolbox(attack: Any, target: Target, **arguments: Any) -> Tensor:  # noqa: ANN401
+    bounded = foolbox.PyTorchModel(target.model.eval(), bounds=(0, 1), device="cpu")
+    criterion = foolbox.criteria.Misclassification(target.classes)
+    result: Tensor = attack.run(bounded, target.images, criterion, **arguments)
+    return result.detach()
+
+
+def _apgd(target: Target, settings: AttackSettings) -> Tensor:
+    """PGD with momentum and a step size that halves when progress stalls, on CE (Croce & Hein 2020)."""
+    attack = APGDAttack(
+        target.model, n_iter=settings.effective_steps, n_restarts=settings.restarts, **_common(settings)
+    )
+    return _perturb(attack, target)
+
+
+def _apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
+    """APGD on the targeted DLR loss; needs at least four classes."""
+    attack = APGDAttack_targeted(
+        target.model,
+        n_iter=settings.effective_steps,
+        n_target_classes=target.other_classes(),
+        **_common(settings),
+    )
+    return _perturb(attack, target)
+
+
+def _fab(target: Target, settings: AttackSettings) -> Tensor:
+    """Minimum-norm attack towards each other class, linearised at each step (Croce & Hein 2020)."""
+    attack = FABAttack_PT(
+        target.model,
+        n_iter=settings.effective_steps,
+        n_restarts=settings.restarts,
+        targeted=True,
+        n_target_classes=target.other_classes(),
+        **_common(settings),
+    )
+    return _perturb(attack, target)
+
+
+def _square(target: Target, settings: AttackSettings) -> Tensor:
+    """Random search with squares on the margin, no gradients (Andriushchenko 2020)."""
+    attack = SquareAttack(
+        target.model,
+        n_queries=settings.effective_steps,
+        n_restarts=settings.restarts,
+        resc_schedule=False,
+        **_common(settings),
+    )
+    return _perturb(attack, target)
+
+
+def _auto(target: Target, settings: AttackSettings) -> Tensor:
+    """Each attack of the set on the images that withstood those before."""
+    members: list[tuple[AttackName, Runner]] = [("apgd", _apgd), ("fab", _fab), ("square", _square)]
+    if target.other_classes() + 1 >= _CLASSES_FOR_TARGETED_DLR:
+        members.insert(1, ("apgd", _apgd_targeted))
+    best = target.images.clone()
+    for name, member in members:
+        robust = target.withstands(best)
+        if not robust.any():
+            break
+        steps = None if name == "square" else settings.steps
+        left = target.part(robust)
+        found = member(left, replace(settings, attack=name, steps=steps))
+        fooled = ~left.withstands(found)
+        best[robust.nonzero()[fooled][:, 0]] = found[fooled]
+    return best
+
+
+def _common(settings: AttackSettings) -> dict[str, Any]:
+    norm = {"linf": "Linf", "l2": "L2"}[settings.norm]
+    return {"norm": norm, "eps": settings.epsilon, "seed": settings.seed, "device": "cpu"}
+
+
+def _perturb(attack: Any, target: Target) -> Tensor:  # noqa: ANN401
+    found: Tensor = attack.perturb(target.images.clone(), target.classes)
+    return found.detach()
+
+
+Runner = Callable[[Target, AttackSettings], Tensor]
+
+_RUNNERS: dict[AttackName, Runner] = {
+    "fgsm": _fgsm,
+    "pgd": _pgd,
+    "apgd": _apgd,
+    "fab": _fab,
+    "square": _square,
+    "boundary": _boundary,
+    "hopskipjump": _hopskipjump,
+    "deepfool": _deepfool,
+    "auto": _auto,
+}

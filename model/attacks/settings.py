@@ -1,0 +1,65 @@
+"""What an attack is asked to do; torch-free, so that a server can check it before queueing."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+AttackName = Literal["fgsm", "pgd", "apgd", "fab", "square", "boundary", "hopskipjump", "deepfool", "auto"]
+Norm = Literal["linf", "l2"]
+
+ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
+NORMS: tuple[Norm, ...] = get_args(Norm)
+
+# Steps that each attack takes unless told: the papers' or the libraries' own settings.
+DEFAULT_STEPS: dict[AttackName, int] = {
+    "fgsm": 1,
+    "pgd": 40,
+    "apgd": 100,
+    "fab": 100,
+    "square": 5000,
+    "boundary": 5000,
+    "hopskipjump": 32,
+    "deepfool": 50,
+    "auto": 100,
+}
+# These look for the smallest perturbation and ignore epsilon until the end.
+MINIMUM_NORM: frozenset[AttackName] = frozenset({"fab", "boundary", "hopskipjump", "deepfool"})
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """One attack in full.
+
+    Attributes:
+        attack: Its name in the catalogue.
+        norm: The ball's norm.
+        epsilon: The ball's radius, in units of the image's range [0, 1] (per pixel for linf).
+        steps: Iterations; for square, queries. Default: `DEFAULT_STEPS`.
+        restarts: Runs from different random starts, for the attacks that have one.
+        step_size: PGD's step; default a third of epsilon (0.1 at 0.3, as in the paper).
+        seed: Of all randomness.
+    """
+
+    attack: AttackName
+    norm: Norm = "linf"
+    epsilon: float = 0.3
+    steps: int | None = None
+    restarts: int = 1
+    step_size: float | None = None
+    seed: int = 0
+
+    @property
+    def effective_steps(self) -> int:
+        """The number of steps, default included."""
+        return DEFAULT_STEPS[self.attack] if self.steps is None else self.steps
+
+    @property
+    def effective_step_size(self) -> float:
+        """PGD's step size, default included."""
+        return self.epsilon / 3 if self.step_size is None else self.step_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain JSON values, defaults filled in."""
+        filled: dict[str, Any] = {"steps": self.effective_steps}
+        if self.attack == "pgd":
+            filled["step_size"] = self.effective_step_size
+        return {k: v for k, v in {**asdict(self), **filled}.items() if v is not None}

@@ -1,0 +1,84 @@
+"""Attacking one image under limits; the answer never leaves the ball and the box."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.attacks import catalogue
+from model.attacks.ball import Ball, Distance, distance
+from model.attacks.catalogue import Target
+from model.attacks.metered import Limits, MeteredModel, OnProgress, Stopped, StoppedBy, ignore_progress
+from model.attacks.settings import MINIMUM_NORM, AttackSettings
+from model.frozen import FrozenNetwork
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack on one image came to.
+
+    Attributes:
+        success: Whether `image` is classified as something else than the true class.
+        image: (1, 1, 28, 28), the best attempt inside the ball; the original if there was none.
+        distance: How far it is from the original.
+        queries: Rows that went through the model, gradients included.
+        stopped_by: Why the attack ended.
+    """
+
+    success: bool
+    image: Tensor
+    distance: Distance
+    queries: int
+    stopped_by: StoppedBy
+
+
+def attack_image(
+    network: FrozenNetwork,
+    image: Tensor,
+    true_class: int,
+    settings: AttackSettings,
+    limits: Limits,
+    on_progress: OnProgress = ignore_progress,
+) -> AttackResult:
+    """Attacks one image (1, 1, 28, 28) until it succeeds, is through, or a limit is reached.
+
+    Minimum-norm attacks go on after a first success and answer with the nearest adversarial image.
+    """
+    ball = Ball(image, settings.epsilon, settings.norm)
+    closest = settings.attack in MINIMUM_NORM
+    model = MeteredModel(network, ball, true_class, limits, closest, on_progress)
+    reason: StoppedBy = "success"
+    if not model.best.adversarial:
+        start = shape_of_another_class(network, true_class)
+        target = Target(model, image, torch.tensor([true_class]), lambda _images, _classes: start)
+        reason = _run(target, settings)
+    best = model.best
+    return AttackResult(
+        success=best.adversarial,
+        image=best.image,
+        distance=distance(image, best.image),
+        queries=model.queries,
+        stopped_by=reason,
+    )
+
+
+def _run(target: Target, settings: AttackSettings) -> StoppedBy:
+    try:
+        catalogue.run(target, settings)
+    except Stopped as stopped:
+        return stopped.reason
+    return "finished"
+
+
+@torch.no_grad()
+def shape_of_another_class(network: FrozenNetwork, true_class: int) -> Tensor | None:
+    """Returns an image (1, 1, 28, 28) that the network takes for another class, or None.
+
+    A white box shows what it looks for: each shape of another class, in each pose, drawn as an image.
+    """
+    classes = network.rows.shape[0]
+    drawn = network.templates.unflatten(0, (classes, -1)).flatten(1, 2)  # (C, shapes * poses, H, W)
+    others = torch.cat([drawn[c] for c in range(classes) if c != true_class])[:, None]
+    images = (others / others.amax(dim=(1, 2, 3), keepdim=True)).clamp(0, 1)
+    wrong: Tensor = network(images).argmax(dim=1) != true_class
+    return images[wrong][:1] if wrong.any() else None

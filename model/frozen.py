@@ -1,0 +1,136 @@
+"""The network for inference: poses expanded once into plain tensors, and the trace of an answer."""
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.affine import match_shapes
+from model.convolutional import bright_map
+from model.logical import claim
+from model.two_step import TwoStepTerms, two_step, two_step_slope
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Everything that the network computed for N images: an exact explanation.
+
+    Behind the two-step layer the network is piecewise linear without biases, so for every image and
+    class these four sums are all equal to the logit, up to rounding (1e-4):
+    `contributions` over shapes, `attribution_bright` and `attribution_two_step` over pixels.
+
+    Attributes:
+        logits: (N, classes).
+        two_step: (N, 28, 28), each pixel as OFF (-1), MEH (0) or ON (1) and between.
+        bright: (N, 28, 28), output of the convolutional layer.
+        kernel: (N, 28, 28), index of the winning filter at each pixel.
+        rotation: (N, 28, 28), index of the winning rotation at each pixel.
+        shapes: (N, shapes), activation of each affine feature.
+        pose: (N, shapes), index of each feature's winning pose.
+        templates: (N, shapes, 28, 28), each feature in its winning pose, of norm 1.
+        claim_pose: (N, classes), index of the winning pose of each class: which of its own shapes.
+        contributions: (N, classes, shapes), what each shape adds to each logit.
+        attribution_bright: (N, classes, 28, 28), what each pixel of the bright map adds.
+        attribution_two_step: (N, classes, 28, 28), what each pixel of the two-step map adds.
+        gradient: (N, classes, 28, 28), d logit / d image.
+    """
+
+    logits: Tensor
+    two_step: Tensor
+    bright: Tensor
+    kernel: Tensor
+    rotation: Tensor
+    shapes: Tensor
+    pose: Tensor
+    templates: Tensor
+    claim_pose: Tensor
+    contributions: Tensor
+    attribution_bright: Tensor
+    attribution_two_step: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Returns the names of the parts, in order; the outputs of `explain.onnx`."""
+        return tuple(field.name for field in fields(cls))
+
+
+class FrozenNetwork(nn.Module):
+    """A trained network as plain tensors; the same logits as the `WhiteBoxNetwork` it came from.
+
+    Args:
+        terms: The two-step layer's closed form.
+        kernels: (filters, rotations, k, k).
+        templates: (shapes, poses, 28, 28).
+        rows: (classes, poses, shapes).
+    """
+
+    def __init__(self, terms: TwoStepTerms, kernels: Tensor, templates: Tensor, rows: Tensor) -> None:
+        super().__init__()
+        for name, value in terms._asdict().items():
+            self.register_buffer(f"two_step_{name}", value.detach().clone())
+        self.register_buffer("kernels", kernels.detach().clone())
+        self.register_buffer("templates", templates.detach().clone())
+        self.register_buffer("rows", rows.detach().clone())
+        self.kernels: Tensor
+        self.templates: Tensor
+        self.rows: Tensor
+
+    @property
+    def terms(self) -> TwoStepTerms:
+        """The closed form of the two-step layer."""
+        return TwoStepTerms(*(getattr(self, f"two_step_{name}") for name in TwoStepTerms._fields))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
+        pixels = two_step(image, self.terms)
+        bright = bright_map(pixels, self.kernels.flatten(0, 1)).value
+        shapes = match_shapes(bright, self.templates).activation
+        return claim(shapes, self.rows).logit
+
+    def trace(self, image: Tensor) -> Trace:
+        """Returns the forward pass of images (N, 1, 28, 28) with everything it decided."""
+        pixels = two_step(image, self.terms)
+        response = bright_map(pixels, self.kernels.flatten(0, 1))
+        shape = match_shapes(response.value, self.templates)
+        claimed = claim(shape.activation, self.rows)
+
+        templates = _chosen(self.templates, shape.pose)  # (N, F, 28, 28)
+        rows = _chosen(self.rows, claimed.pose)  # (N, C, F)
+        seen = rows * (shape.activation > 0)[:, None]  # a shape that ReLU silenced adds nothing
+        weight_bright = (seen @ templates.flatten(2)).unflatten(2, image.shape[2:])
+        weight_pixels = self._through_kernels(weight_bright, response.value > 0, response.winner)
+        rotations = self.kernels.shape[1]
+        return Trace(
+            logits=claimed.logit,
+            two_step=pixels[:, 0],
+            bright=response.value[:, 0],
+            kernel=response.winner[:, 0] // rotations,
+            rotation=response.winner[:, 0] % rotations,
+            shapes=shape.activation,
+            pose=shape.pose,
+            templates=templates,
+            claim_pose=claimed.pose,
+            contributions=rows * shape.activation[:, None],
+            attribution_bright=weight_bright * response.value,
+            attribution_two_step=weight_pixels * pixels,
+            gradient=weight_pixels * two_step_slope(image, self.terms),
+        )
+
+    def _through_kernels(self, weight: Tensor, active: Tensor, winner: Tensor) -> Tensor:
+        """Carries weights on the bright map (N, C, H, W) back to the pixels under the winners.
+
+        Each active pixel y of the bright map spreads weight(y) * kernel / k over its patch.
+        """
+        side = self.kernels.shape[-1]
+        winning = F.embedding(winner.flatten(1), self.kernels.flatten(0, 1).flatten(1)) / side
+        taps = (winning * active.flatten(1)[..., None]).transpose(1, 2)  # (N, k * k, H * W)
+        spread = weight.flatten(2)[:, :, None] * taps[:, None]  # (N, C, k * k, H * W)
+        shape = weight.shape
+        return F.fold(spread.flatten(1, 2), shape[2:], side, padding=side // 2)  # (N, C, H, W)
+
+
+def _chosen(expanded: Tensor, pose: Tensor) -> Tensor:
+    """Returns each feature in its chosen pose: (F, P, *s) and poses (N, F) give (N, F, *s)."""
+    return expanded[torch.arange(expanded.shape[0]), pose]

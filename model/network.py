@@ -1,0 +1,100 @@
+"""The white-box network: four layers of semantic features, no biases (Satkiewicz 2024, sec. 4)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from model.affine import AffineLayer
+from model.artifact import WEIGHTS, ModelPackage
+from model.convolutional import ConvolutionalLayer
+from model.frozen import FrozenNetwork
+from model.logical import LogicalLayer
+from model.two_step import TwoStepLayer
+
+IMAGE_SIZE = 28
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The sizes of a network; the defaults are the paper's, with 4,810 learnable numbers.
+
+    Attributes:
+        labels: The digit that each logit stands for, in order.
+        kernels: Filters of the convolutional feature.
+        kernel_size: Side of a filter in pixels, odd.
+        rotations: Fixed rotations of each filter.
+        shapes_per_class: Affine features that speak for each class.
+        shape_size: Side of an affine feature's base in pixels.
+        poses: Learned poses of each affine feature.
+    """
+
+    labels: tuple[int, ...] = (3, 5)
+    kernels: int = 2
+    kernel_size: int = 5
+    rotations: int = 32
+    shapes_per_class: int = 4
+    shape_size: int = 20
+    poses: int = 32
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
+        """Reads what `to_dict` wrote (a package's manifest holds it)."""
+        return cls(**{**values, "labels": tuple(values["labels"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the config as plain JSON values."""
+        return {**asdict(self), "labels": list(self.labels)}
+
+
+class WhiteBoxNetwork(nn.Module):
+    """Pixels become OFF / MEH / ON, strokes a bright map, shapes are found in it, classes claim them."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        classes = len(config.labels)
+        shapes = classes * config.shapes_per_class
+        self.two_step = TwoStepLayer()
+        self.convolutional = ConvolutionalLayer(config.kernels, config.kernel_size, config.rotations)
+        self.affine = AffineLayer(shapes, config.shape_size, config.poses, IMAGE_SIZE)
+        self.logical = LogicalLayer(classes, config.shapes_per_class)
+        self.constrain_()
+
+    @classmethod
+    def from_package(cls, package: ModelPackage) -> "WhiteBoxNetwork":
+        """Builds the network of a model package; its weights are checked against their digest.
+
+        Raises:
+            PackageError: The weights are missing or damaged.
+        """
+        network = cls(NetworkConfig.from_dict(package.manifest["config"]))
+        network.load_state_dict(load(package.read(WEIGHTS)))
+        return network.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
+        pixels = self.two_step(image)  # (N, 1, 28, 28) in [-1, 1]
+        bright = self.convolutional(pixels)  # (N, 1, 28, 28)
+        shapes = self.affine(bright)  # (N, shapes)
+        logits: Tensor = self.logical(shapes)  # (N, classes)
+        return logits
+
+    def constrain_(self) -> None:
+        """Brings every layer back into its allowed set; called after each training step."""
+        for layer in (self.two_step, self.convolutional, self.affine):
+            layer.constrain_()
+
+    def learnable_numbers(self) -> int:
+        """Returns how many numbers training may change."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def freeze(self) -> FrozenNetwork:
+        """Returns the network with its poses expanded once, detached from this one."""
+        return FrozenNetwork(
+            self.two_step.terms(),
+            self.convolutional.expand(),
+            self.affine.expand(),
+            self.logical.expand(),
+        )

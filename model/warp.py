@@ -1,0 +1,29 @@
+"""Warping of small images by affine maps, many in one call."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def warp(images: Tensor, maps: Tensor) -> Tensor:
+    """Warps each image by its map, bilinear with zeros outside.
+
+    The result at pixel y holds the image's value at A y + t, where a map is [A | t] and both points
+    are in pixels from the image's centre.
+
+    Args:
+        images: (B, H, W).
+        maps: (B, 2, 3), the augmented matrices [A | t], columns in the order x, y, translation.
+
+    Returns:
+        (B, H, W).
+    """
+    height, width = images.shape[-2:]
+    # affine_grid counts in half image sizes: pixels are scaled by half, translations divided by it
+    half = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=maps.dtype)
+    linear = maps[:, :, :2] * half / half[:, None]
+    translation = maps[:, :, 2] / half
+    theta = torch.cat([linear, translation[:, :, None]], dim=2)  # (B, 2, 3)
+    grid = F.affine_grid(theta, [len(maps), 1, height, width], align_corners=True)  # (B, H, W, 2)
+    warped = F.grid_sample(images[:, None], grid, padding_mode="zeros", align_corners=True)
+    return warped[:, 0]

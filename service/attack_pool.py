@@ -1,0 +1,238 @@
+"""Worker processes for attacks: a bounded queue before them, killed and replaced when they hang."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.problems import (
+    AttackQueueFull,
+    AttacksUnavailable,
+    AttackWorkerLost,
+    DeadlineExceeded,
+    InternalError,
+)
+
+_LOGGER = logging.getLogger("service")
+# How long a worker may take beyond the attack's own deadline, or to heed a cancellation.
+_GRACE_SECONDS = 2.0
+_START_SECONDS = 60.0
+_LONGEST_LINE = 2**20
+# A worker that dies this often in a row without getting ready will not do better the next time.
+_MOST_FAILED_STARTS = 3
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def ignore_progress(_: dict[str, Any]) -> None:
+    """Does nothing; the default."""
+
+
+class _Worker:
+    """One process that runs one attack at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self._stdin, self._stdout = process, process.stdin, process.stdout
+
+    @classmethod
+    async def start(cls, packages: Sequence[Path]) -> "_Worker":
+        """Starts a process and waits until it has loaded the packages."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "service.attack_worker",
+            *map(str, packages),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+        )
+        worker = cls(process)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await worker.receive()
+        except BaseException:
+            await worker.kill()
+            raise
+        return worker
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Writes one message.
+
+        Raises:
+            EOFError: The process is gone.
+        """
+        try:
+            self._stdin.write(orjson.dumps(message) + b"\n")
+            await self._stdin.drain()
+        except ConnectionError as error:
+            raise EOFError from error
+
+    async def receive(self) -> dict[str, Any]:
+        """Reads one message.
+
+        Raises:
+            EOFError: The process is gone.
+        """
+        line = await self._stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        message: dict[str, Any] = orjson.loads(line)
+        return message
+
+    async def result(self, on_progress: Progress) -> dict[str, Any]:
+        """Reads messages up to the one that ends the job."""
+        while "progress" in (message := await self.receive()):
+            on_progress(message["progress"])
+        return message
+
+    async def kill(self) -> None:
+        """Ends the process at once."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+class AttackPool:
+    """Runs attacks on images in worker processes.
+
+    Args:
+        packages: The model packages that workers load.
+        workers: Processes; 0 refuses every attack.
+        queue: Attacks that may wait for a worker.
+    """
+
+    def __init__(self, packages: Sequence[Path], workers: int, queue: int) -> None:
+        self._packages, self._count, self._queue = list(packages), workers, queue
+        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._workers: set[_Worker] = set()
+        self._waiting = 0
+        self._failed_starts = 0
+
+    def start(self) -> None:
+        """Starts the workers in the background; attacks wait for the first that is ready."""
+        for _ in range(self._count):
+            self._start_one()
+
+    async def stop(self) -> None:
+        """Kills all workers."""
+        for task in list(self._starting):
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        for worker in list(self._workers):
+            await worker.kill()
+
+    def process_ids(self) -> list[int]:
+        """Returns the ids of the processes that are ready."""
+        return [worker.process.pid for worker in self._workers]
+
+    async def run(
+        self, job: dict[str, Any], deadline: float, on_progress: Progress = ignore_progress
+    ) -> dict[str, Any]:
+        """Runs one job; cancelling this call cancels the attack.
+
+        Args:
+            job: As `service.attack_worker` reads it, without "seconds".
+            deadline: A `time.monotonic()` value; the attack stops then with what it has.
+            on_progress: Called now and then with queries and margin.
+
+        Raises:
+            AttackQueueFull: Too many jobs are waiting.
+            AttacksUnavailable: There are no workers, or they cannot start.
+            DeadlineExceeded: No worker was free in time.
+            AttackWorkerLost: The worker died, or hung and was killed.
+        """
+        async with self._borrowed(deadline) as worker:
+            seconds = max(0.0, deadline - time.monotonic())
+            await worker.send({**job, "seconds": seconds})
+            async with asyncio.timeout(seconds + _GRACE_SECONDS):
+                message = await worker.result(on_progress)
+        if "error" in message:
+            _LOGGER.error("attack failed: %s", message["error"])
+            raise InternalError("The attack failed. The log has more under its X-Request-ID.")
+        result: dict[str, Any] = message["result"]
+        return result
+
+    @asynccontextmanager
+    async def _borrowed(self, deadline: float) -> AsyncIterator[_Worker]:
+        """Lends a worker; one that is gone, hangs or does not heed a cancellation is replaced."""
+        worker = await self._take(deadline)
+        try:
+            yield worker
+        except (EOFError, TimeoutError) as error:
+            await self._replace(worker)
+            raise AttackWorkerLost(
+                "The process that ran this attack died or hung, and was replaced. Other requests are "
+                "not affected; this one can be sent again."
+            ) from error
+        except asyncio.CancelledError:
+            await self._cancel(worker)
+            raise
+        except BaseException:
+            await self._replace(worker)
+            raise
+        else:
+            self._idle.put_nowait(worker)
+
+    async def _take(self, deadline: float) -> _Worker:
+        if self._count == 0 or self._failed_starts >= _MOST_FAILED_STARTS:
+            raise AttacksUnavailable(
+                "No attack worker runs here: WHITEBOX_ATTACK_WORKERS is 0, or the extra [attack] is "
+                "not installed."
+            )
+        if self._idle.empty() and self._waiting >= self._queue:
+            raise AttackQueueFull(
+                f"{self._waiting} attacks are waiting already.", headers={"Retry-After": "5"}
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                while (worker := await self._idle.get()).process.returncode is not None:
+                    await self._replace(worker)  # it died while it was idle: nobody's request
+                return worker
+        except TimeoutError:
+            raise DeadlineExceeded("No attack worker was free in time.") from None
+        finally:
+            self._waiting -= 1
+
+    async def _cancel(self, worker: _Worker) -> None:
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await worker.send({"cancel": True})
+                await worker.result(ignore_progress)
+        except (EOFError, TimeoutError):
+            await self._replace(worker)
+        else:
+            self._idle.put_nowait(worker)
+
+    async def _replace(self, worker: _Worker) -> None:
+        self._workers.discard(worker)
+        await worker.kill()
+        self._start_one()
+
+    def _start_one(self) -> None:
+        async def start() -> None:
+            try:
+                worker = await _Worker.start(self._packages)
+            except (EOFError, TimeoutError, OSError) as error:
+                self._failed_starts += 1
+                _LOGGER.error("an attack worker did not start: %s", error or type(error).__name__)
+                if self._failed_starts < _MOST_FAILED_STARTS:
+                    self._start_one()
+                return
+            self._failed_starts = 0
+            self._workers.add(worker)
+            self._idle.put_nowait(worker)
+
+        task = asyncio.create_task(start())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)

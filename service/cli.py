@@ -1,0 +1,86 @@
+"""The commands that ask a model: serve, predict, explain."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from model.artifact import PackageError
+from service.answers import explanations, predictions
+from service.app import create_app
+from service.digits import NotADigitError, digit_from_png
+from service.engine import Engine, Images
+from service.settings import Settings
+from service.state import newest_packages
+
+_CONSOLE = Console()
+
+Png = Annotated[Path, typer.Argument(help="A PNG of one digit.", exists=True, dir_okay=False)]
+Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve the models over HTTP. All else is set by WHITEBOX_* variables (docs/settings.md).
+
+    Example: whitebox serve --port 8000
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s: %(message)s")
+    app = create_app(Settings())
+    uvicorn.run(app, host=host, port=port, log_level=log_level, access_log=False)
+
+
+def predict(image: Png, model: Model = None) -> None:
+    """Say which digit a PNG shows.
+
+    Example: whitebox predict examples/three.png
+    """
+    engine, pixels = _ask(image, model)
+    _CONSOLE.print_json(data=predictions(engine, pixels)[0])
+
+
+def explain(image: Png, model: Model = None) -> None:
+    """Say which digit a PNG shows and which shapes speak for and against it.
+
+    Example: whitebox explain examples/three.png
+    """
+    engine, pixels = _ask(image, model)
+    answer = explanations(engine, pixels, ["shapes", "claims"], pictures=False)[0]
+    _print_explanation(answer)
+
+
+def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
+    settings = Settings()
+    wanted = model or settings.default_model
+    try:
+        packages = {package.name: package for package in newest_packages(settings.models_dir)}
+        if wanted not in packages:
+            _fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
+        pixels, _ = digit_from_png(image.read_bytes(), settings.max_png_pixels)
+        return Engine(packages[wanted]), pixels[None]
+    except (PackageError, NotADigitError) as error:
+        _fail(f"{error}")
+
+
+def _print_explanation(answer: dict[str, Any]) -> None:
+    _CONSOLE.print(f"{answer['label']} with confidence {answer['confidence']:.4f}")
+    for label, claim in answer["claims"].items():
+        _CONSOLE.print(f"logit of {label}: {answer['logits'][label]:+.3f} =")
+        for index, contribution in enumerate(claim["contributions"]):
+            shape = answer["shapes"][index]
+            _CONSOLE.print(
+                f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
+                f"{shape['activation']:.3f}, pose {shape['pose']})",
+                highlight=False,
+            )
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False)
+    raise typer.Exit(1)

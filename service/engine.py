@@ -1,0 +1,73 @@
+"""Inference: one loaded model package on onnxruntime."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
+
+Array = NDArray[Any]
+Images = NDArray[np.float32]
+
+# Images that go through a graph at once. The 64 responses a pixel of 8 images (1.6 MB) still fit the
+# cache, those of 64 images do not, which costs half the speed (benchmarks/inference.py).
+_PIECE = 8
+
+
+class Engine:
+    """Answers for one model package. Safe to call from several threads.
+
+    Args:
+        package: A package; its graphs are verified against their digests.
+
+    Raises:
+        PackageError: A graph is missing or damaged.
+    """
+
+    def __init__(self, package: ModelPackage) -> None:
+        self.package = package
+        self.labels = package.labels
+        self.shapes_per_class = int(package.manifest["config"]["shapes_per_class"])
+        self._predict = _session(package.read(PREDICT_GRAPH))
+        self._explain = _session(package.read(EXPLAIN_GRAPH))
+        self._parts = [output.name for output in self._explain.get_outputs()]
+
+    def predict(self, images: Images) -> tuple[Array, Array]:
+        """Maps images (N, 28, 28) in [0, 1] to logits and probabilities, both (N, classes)."""
+        logits, probabilities = _in_pieces(self._predict, ["logits", "probabilities"], images)
+        return logits, probabilities
+
+    def explain(self, images: Images, parts: Sequence[str] | None = None) -> dict[str, Array]:
+        """Returns the named outputs of the trace of images (N, 28, 28), or all of them.
+
+        The names are the fields of `model.frozen.Trace`; what is not named is not computed.
+        """
+        names = self._parts if parts is None else list(parts)
+        return dict(zip(names, _in_pieces(self._explain, names, images), strict=True))
+
+    def warm_up(self) -> None:
+        """Runs both graphs once, so that the first request finds them ready."""
+        blank = np.zeros((_PIECE, 28, 28), np.float32)
+        self.predict(blank)
+        self.explain(blank)
+
+
+def _session(graph: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # One image takes 0.1 ms: a second thread costs more than it brings, and attacks need the core.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _in_pieces(session: ort.InferenceSession, names: list[str], images: Images) -> list[Array]:
+    batch = images[:, None]  # (N, 1, 28, 28)
+    if len(batch) <= _PIECE:
+        outputs: list[Array] = session.run(names, {"image": batch})
+        return outputs
+    pieces = [
+        session.run(names, {"image": batch[start : start + _PIECE]}) for start in range(0, len(batch), _PIECE)
+    ]
+    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]

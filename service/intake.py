@@ -1,0 +1,157 @@
+"""Reading a request: its body within limits, its JSON by the schemas, its images as one array."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from service.digits import NotADigitError, digit_from_base64, digit_from_png
+from service.engine import Images
+from service.problems import (
+    BodyTooLarge,
+    InvalidInput,
+    PlacedError,
+    UnsupportedMediaType,
+    invalid_input,
+)
+from service.schemas import ImagesRequest, InputImage, PngImage
+from service.settings import Settings
+
+Body = TypeVar("Body", bound=BaseModel)
+Answer = TypeVar("Answer")
+
+# Beyond this much of a refused body the client is cut off instead of read to its end.
+_MOST_DRAINED = 128 * 2**20
+# Requests up to this size are answered on the event loop: cheaper than a thread's hand-over.
+_SMALL_BODY = 64 * 2**10
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The images of a request.
+
+    Attributes:
+        images: (N, 28, 28) float32 in [0, 1].
+        preprocessed: For each image the steps that brought a PNG into MNIST's form; None for a list.
+    """
+
+    images: Images
+    preprocessed: list[list[str] | None]
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """Returns the whole body.
+
+    A body that is too large is read to its end and dropped before it is refused, so that the client
+    sees the answer and not a reset connection.
+
+    Raises:
+        BodyTooLarge: It has more than `max_body_bytes`.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= settings.max_body_bytes:
+            chunks.append(chunk)
+        elif size > _MOST_DRAINED:
+            break
+        else:
+            chunks.clear()
+    if size > settings.max_body_bytes:
+        raise BodyTooLarge(
+            f"The body has more than {settings.max_body_bytes} bytes. Send fewer images a request, or "
+            f"PNG instead of lists of numbers."
+        )
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def off_the_loop(body: bytes, work: Callable[[], Answer]) -> Answer:
+    """Runs `work` here for a small body, in a thread for a large one."""
+    return work() if len(body) <= _SMALL_BODY else await asyncio.to_thread(work)
+
+
+def is_png(request: Request) -> bool:
+    """Tells a raw PNG body from a JSON one.
+
+    Raises:
+        UnsupportedMediaType: It is neither.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return False
+    if media_type == "image/png":
+        return True
+    raise UnsupportedMediaType(
+        f"Content-Type is {media_type or 'missing'}; send application/json, or image/png to predict "
+        f"and explain."
+    )
+
+
+def parse(schema: type[Body], body: bytes) -> Body:
+    """Reads a JSON body by its schema.
+
+    Raises:
+        InvalidInput: It is not JSON, or not what the schema says; every place is named.
+    """
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_input(error) from None
+
+
+def parse_values(schema: type[Body], values: dict[str, Any]) -> Body:
+    """Reads plain values, a query's, by a schema.
+
+    Raises:
+        InvalidInput: They are not what the schema says.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise invalid_input(error) from None
+
+
+def images_of(request: ImagesRequest, most: int, settings: Settings) -> Intake:
+    """Returns the images of a parsed request as one array.
+
+    Raises:
+        InvalidInput: There are more than `most`, or a PNG cannot be read.
+    """
+    if len(request.images) > most:
+        problem = f"{len(request.images)} images are too many, at most {most} are allowed"
+        raise _at(["images"], problem)
+    if not any(isinstance(image, PngImage) for image in request.images):
+        return Intake(np.array(request.images, np.float32), [None] * len(request.images))
+    read = [_image(image, index, settings) for index, image in enumerate(request.images)]
+    return Intake(np.stack([image for image, _ in read]), [steps for _, steps in read])
+
+
+def image_of_png(body: bytes, settings: Settings) -> Intake:
+    """Returns the one image of a raw PNG body.
+
+    Raises:
+        InvalidInput: The PNG cannot be read.
+    """
+    try:
+        image, steps = digit_from_png(body, settings.max_png_pixels)
+    except NotADigitError as error:
+        raise _at([], str(error)) from None
+    return Intake(image[None], [steps])
+
+
+def _image(image: InputImage, index: int, settings: Settings) -> tuple[Images, list[str] | None]:
+    if not isinstance(image, PngImage):
+        return np.array(image, np.float32), None
+    try:
+        return digit_from_base64(image.png, settings.max_png_pixels)
+    except NotADigitError as error:
+        raise _at(["images", index, "png"], str(error)) from None
+
+
+def _at(loc: list[str | int], message: str) -> InvalidInput:
+    where = ".".join(map(str, loc)) or "the body"
+    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])

@@ -1,0 +1,151 @@
+"""POST /v1/attack."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from model.attacks.settings import AttackSettings
+from service.answers import model_ref, predictions
+from service.engine import Engine, Images
+from service.intake import images_of, is_png, parse, read_body
+from service.problems import (
+    AttackQueueFull,
+    AttacksUnavailable,
+    AttackWorkerLost,
+    DeadlineExceeded,
+    InvalidInput,
+    PlacedError,
+    ProblemBody,
+    UnsupportedMediaType,
+)
+from service.routes.answering import json_response, with_preprocessed
+from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body
+from service.schemas import AttackAnswer, AttackRequest
+from service.state import Service, service_of
+
+router = APIRouter(tags=["attack"])
+Result = TypeVar("Result")
+
+_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "attack": "pgd", "epsilon": 0.3, "labels": [3]}
+_OWN_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    problem.status: {"model": ProblemBody, "description": problem.title}
+    for problem in (AttackQueueFull, AttackWorkerLost, AttacksUnavailable, DeadlineExceeded)
+}
+
+
+@router.post(
+    "/v1/attack",
+    responses={200: {"model": AttackAnswer}, **PROBLEMS, **_OWN_PROBLEMS},
+    openapi_extra=json_body(AttackRequest, _EXAMPLE),
+)
+async def attack(request: Request) -> Response:
+    """Look for an image nearby that the model takes for something else.
+
+    The image in the answer lies within epsilon of the original and in [0, 1], whether the attack
+    succeeded or not. fab, boundary, hopskipjump and deepfool minimise the distance; the others stop at
+    the first success. The same request with the same seed gives the same answer, unless time runs out.
+    """
+    service = service_of(request)
+    if is_png(request):
+        raise UnsupportedMediaType("Send application/json: an attack has settings beside its image.")
+    asked = parse(AttackRequest, await read_body(request, service.settings))
+    engine = service.engine(asked.model)
+    intake = images_of(asked, service.settings.max_attack_images, service.settings)
+    _check_budget(asked, service)
+    originals = with_preprocessed(predictions(engine, intake.images), intake)
+    labels = _labels(asked, engine, originals)
+    found = await _unless_client_leaves(request, _attack_all(service, engine, intake.images, labels, asked))
+    outcomes = _outcomes(engine, labels, originals, found)
+    return json_response(
+        {"model": model_ref(engine), "attack": _settings(asked).to_dict(), "results": outcomes}
+    )
+
+
+def _check_budget(asked: AttackRequest, service: Service) -> None:
+    most = service.settings.max_attack_queries
+    if asked.query_budget is not None and asked.query_budget > most:
+        raise _at(["query_budget"], f"at most {most} queries an image are allowed")
+
+
+def _settings(asked: AttackRequest) -> AttackSettings:
+    return AttackSettings(
+        asked.attack, asked.norm, asked.epsilon, asked.steps, asked.restarts, seed=asked.seed
+    )
+
+
+def _labels(asked: AttackRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:
+    if asked.labels is None:
+        return [original["label"] for original in originals]
+    if len(asked.labels) != len(originals):
+        raise _at(["labels"], f"{len(asked.labels)} labels for {len(originals)} images")
+    for index, label in enumerate(asked.labels):
+        if label not in engine.labels:
+            raise _at(["labels", index], f"the model tells {engine.labels} apart, not {label}")
+    return asked.labels
+
+
+async def _attack_all(
+    service: Service, engine: Engine, images: Images, labels: list[int], asked: AttackRequest
+) -> list[dict[str, Any]]:
+    """Attacks the images one after the other: a request holds one worker at most."""
+    deadline = time.monotonic() + service.settings.attack_timeout_seconds
+    found = []
+    for image, label in zip(images, labels, strict=True):
+        job = {
+            "model": engine.package.name,
+            "image": image.ravel().tolist(),
+            "true_class": engine.labels.index(label),
+            "settings": _settings(asked).to_dict(),
+            "query_budget": asked.query_budget or service.settings.max_attack_queries,
+        }
+        found.append(await service.attacks.run(job, deadline))
+    return found
+
+
+def _outcomes(
+    engine: Engine,
+    labels: list[int],
+    originals: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    images = np.array([result["image"] for result in found], np.float32).reshape(-1, 28, 28)
+    return [
+        {
+            **result,
+            "image": image,
+            "label": label,
+            "original": original,
+            "adversarial": adversarial,
+        }
+        for result, image, label, original, adversarial in zip(
+            found, images, labels, originals, predictions(engine, images), strict=True
+        )
+    ]
+
+
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs `work` and cancels it when the client goes away."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _at(loc: list[str | int], message: str) -> InvalidInput:
+    where = ".".join(map(str, loc))
+    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])

@@ -1,0 +1,33 @@
+"""What the OpenAPI page says of bodies that routes read themselves, and of problems."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.problems import ProblemBody
+
+# examples/three.png, a test digit of MNIST
+EXAMPLE_PNG = ""
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemBody, "description": description}
+    for status, description in {
+        404: "The model is not loaded",
+        413: "The body is too large",
+        415: "Neither JSON nor a PNG",
+        422: "The input is not valid; `errors` names the places",
+    }.items()
+}
+
+
+def json_body(schema: type[BaseModel], example: dict[str, Any], png: bool = False) -> dict[str, Any]:
+    """Returns the `openapi_extra` of a route with a JSON body and, if `png`, a raw PNG one."""
+    content: dict[str, Any] = {
+        "application/json": {
+            "schema": {"$ref": f"#/components/schemas/{schema.__name__}"},
+            "example": example,
+        }
+    }
+    if png:
+        content["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,215 @@
+"""The JSON of the REST contract. Requests are validated by these; answers are documented by them.
+
+Answers are written straight from arrays (an explanation holds 14,000 numbers), so their schemas do not
+run on the hot path; the tests hold every answer against its schema.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat
+
+from model.attacks.settings import AttackName, Norm
+
+Pixel = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)]
+Row = Annotated[list[Pixel], Field(min_length=28, max_length=28)]
+NestedImage = Annotated[
+    list[Row],
+    Field(min_length=28, max_length=28, description="28 rows of 28 numbers in [0, 1], light on dark."),
+]
+Map = list[list[float]]
+Part = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
+PARTS: tuple[Part, ...] = ("two_step", "bright", "shapes", "claims", "attribution", "gradient")
+
+
+class Request(BaseModel):
+    """Base of request bodies: what is not known is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PngImage(Request):
+    """A PNG file of one digit, grey or colour, of any size."""
+
+    png: Annotated[str, Field(min_length=1, description="The file in base64.")]
+
+
+InputImage = Annotated[NestedImage | PngImage, Field(union_mode="left_to_right")]
+
+
+class ModelChoice(Request):
+    """The model that is asked."""
+
+    model: Annotated[str | None, Field(description="Name of a loaded model.")] = None
+
+
+class ImagesRequest(ModelChoice):
+    """Images for a model."""
+
+    images: Annotated[list[InputImage], Field(min_length=1)]
+
+
+class PredictRequest(ImagesRequest):
+    """Body of POST /v1/predict."""
+
+
+class ExplainOptions(ModelChoice):
+    """What an explanation is to hold."""
+
+    include: Annotated[list[Part], Field(description="Parts of the trace to answer with.", min_length=1)] = (
+        list(PARTS)
+    )
+    format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
+        "json"
+    )
+
+
+class ExplainRequest(ExplainOptions, ImagesRequest):
+    """Body of POST /v1/explain."""
+
+
+class AttackRequest(ImagesRequest):
+    """Body of POST /v1/attack."""
+
+    labels: Annotated[
+        list[int] | None,
+        Field(description="The true digits; default: what the model says of each image."),
+    ] = None
+    attack: AttackName
+    norm: Norm = "linf"
+    epsilon: Annotated[
+        float,
+        Field(ge=0, le=28, allow_inf_nan=False, description="Radius, in units of the range [0, 1]."),
+    ]
+    steps: Annotated[int | None, Field(ge=1, le=100_000)] = None
+    restarts: Annotated[int, Field(ge=1, le=100)] = 1
+    query_budget: Annotated[
+        int | None, Field(ge=1, description="Rows an image's attack may put through the model.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class ModelRef(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+
+class Prediction(BaseModel):
+    """What the model says of one image. Keys of the maps are the digits."""
+
+    label: int
+    confidence: float
+    probabilities: dict[str, float]
+    logits: dict[str, float]
+    preprocessed: Annotated[
+        list[str] | None,
+        Field(description="For a PNG: the steps that brought it into MNIST's form, if any."),
+    ] = None
+
+
+class PredictAnswer(BaseModel):
+    """Answer of POST /v1/predict."""
+
+    model: ModelRef
+    predictions: list[Prediction]
+
+
+class Bright(BaseModel):
+    """The convolutional layer's output and the winner at each pixel."""
+
+    values: Map | str
+    kernel: list[list[int]]
+    rotation: Annotated[list[list[int]], Field(description="Index of the rotation, 360/32 degrees each.")]
+
+
+class Shape(BaseModel):
+    """One affine feature: how strongly it was found, in which pose, and that pose as an image."""
+
+    speaks_for: Annotated[int, Field(description="The digit whose one-hot block it stands in.")]
+    activation: float
+    pose: int
+    template: Map | str
+
+
+class Claim(BaseModel):
+    """How one class came to its logit: contributions sum to it."""
+
+    shape: Annotated[int, Field(description="Index of the own shape that carries the claim.")]
+    contributions: list[float]
+
+
+class Attribution(BaseModel):
+    """What each pixel adds to one logit; both maps sum to it."""
+
+    bright: Map | str
+    two_step: Map | str
+
+
+class Explanation(Prediction):
+    """A prediction with the parts of its trace that were asked for."""
+
+    two_step: Map | str | None = None
+    bright: Bright | None = None
+    shapes: list[Shape] | None = None
+    claims: dict[str, Claim] | None = None
+    attribution: dict[str, Attribution] | None = None
+    gradient: dict[str, Map | str] | None = None
+
+
+class ExplainAnswer(BaseModel):
+    """Answer of POST /v1/explain."""
+
+    model: ModelRef
+    explanations: list[Explanation]
+
+
+class Distance(BaseModel):
+    """How far the adversarial image is from the original."""
+
+    linf: float
+    l2: float
+    l0: int
+
+
+class AttackOutcome(BaseModel):
+    """What the attack on one image came to. `image` is always inside the ball and the box."""
+
+    success: bool
+    label: Annotated[int, Field(description="The digit that the attack tried to get away from.")]
+    original: Prediction
+    adversarial: Prediction
+    image: Map
+    distance: Distance
+    queries: int
+    stopped_by: Literal["success", "finished", "query_budget", "deadline"]
+
+
+class AttackAnswer(BaseModel):
+    """Answer of POST /v1/attack."""
+
+    model: ModelRef
+    attack: dict[str, Any]
+    results: list[AttackOutcome]
+
+
+class ModelSummary(BaseModel):
+    """A loaded model."""
+
+    name: str
+    version: str
+    digest: str
+    labels: list[int]
+
+
+class ModelList(BaseModel):
+    """Answer of GET /v1/models."""
+
+    default: str
+    models: list[ModelSummary]
+
+
+class ModelDetails(ModelSummary):
+    """Answer of GET /v1/models/{name}: the whole manifest."""
+
+    manifest: dict[str, Any]

@@ -1,0 +1,1 @@
+"""How the network comes to be: data, recipes, training, evaluation, export."""

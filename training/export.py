@@ -1,0 +1,125 @@
+"""From a finished run to a model package: weights, torch.export program, two ONNX graphs, manifest."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from model.artifact import (
+    EXPLAIN_GRAPH,
+    PREDICT_GRAPH,
+    PROGRAM,
+    WEIGHTS,
+    ModelPackage,
+    write_package,
+)
+from model.frozen import FrozenNetwork, Trace
+from model.network import IMAGE_SIZE, WhiteBoxNetwork
+from training.fit import Run
+from training.versions import code_versions
+
+_OPSET = 20
+
+
+class Predictor(nn.Module):
+    """What `predict.onnx` computes: logits and probabilities."""
+
+    def __init__(self, network: FrozenNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (N, 1, 28, 28) to logits and probabilities, both (N, classes)."""
+        logits = self.network(image)
+        return logits, logits.softmax(dim=1)
+
+
+class Explainer(nn.Module):
+    """What `explain.onnx` computes: the parts of a trace in the order of `Trace.names()`."""
+
+    def __init__(self, network: FrozenNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps (N, 1, 28, 28) to the trace."""
+        trace = self.network.trace(image)
+        return tuple(getattr(trace, name) for name in Trace.names())
+
+
+def export_run(run: Run, directory: Path) -> ModelPackage:
+    """Writes the package of a finished run to `directory`, which ends in NAME/VERSION.
+
+    Raises:
+        RunError: The run is not finished.
+        PackageError: The directory exists or is not named NAME/VERSION.
+    """
+    description = run.description()
+    network = run.load()
+    results = json.loads(run.card.read_text()) if run.card.exists() else None
+    manifest = {
+        "labels": list(network.config.labels),
+        "config": network.config.to_dict(),
+        "input": {"name": "image", "shape": ["N", 1, IMAGE_SIZE, IMAGE_SIZE], "range": [0, 1]},
+        "learnable_numbers": network.learnable_numbers(),
+        "training": {**description, "code": code_versions()},
+        "results": results,
+    }
+    return write_package(directory, manifest, package_files(network))
+
+
+def package_files(network: WhiteBoxNetwork) -> dict[str, bytes]:
+    """Returns the bytes of every file of a package."""
+    frozen = network.freeze().eval()
+    return {
+        WEIGHTS: save(network.state_dict()),
+        PROGRAM: _program(frozen),
+        PREDICT_GRAPH: _graph(Predictor(frozen), ("logits", "probabilities")),
+        EXPLAIN_GRAPH: _graph(Explainer(frozen), Trace.names()),
+    }
+
+
+def _example() -> Tensor:
+    return torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+
+
+def _program(network: FrozenNetwork) -> bytes:
+    shapes = {"image": {0: torch.export.Dim("N")}}
+    program = torch.export.export(network, (_example(),), dynamic_shapes=shapes)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def _graph(module: nn.Module, outputs: Sequence[str]) -> bytes:
+    exported = torch.onnx.export(
+        module.eval(),
+        (_example(),),
+        dynamo=True,
+        input_names=["image"],
+        output_names=list(outputs),
+        dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    assert exported is not None
+    proto: onnx.ModelProto = exported.model_proto
+    graph: bytes = _without_source_paths(proto).SerializeToString()
+    return graph
+
+
+def _without_source_paths(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Drops what only names places in the source that exported it."""
+    proto.doc_string = ""
+    for node in proto.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*proto.graph.value_info, *proto.graph.input, *proto.graph.output]:
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    return proto
