@@ -10,14 +10,13 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from model.artifact import PackageError
 from service import problems, schemas
 from service.attack_pool import AttackPool
 from service.engine import Engine
 from service.request_id import RequestIds
 from service.routes import attack, explain, health, models, predict
 from service.settings import Settings
-from service.state import Service, newest_packages
+from service.state import Service, check_packages
 
 _LOGGER = logging.getLogger("service")
 _DESCRIPTION = """
@@ -66,13 +65,8 @@ def load(settings: Settings) -> Service:
     Raises:
         PackageError: A package is missing or damaged, or the default model is not there.
     """
-    packages = newest_packages(settings.models_dir)
+    packages = check_packages(settings)
     engines = {package.name: Engine(package) for package in packages}
-    if settings.default_model not in engines:
-        raise PackageError(
-            f"The default model {settings.default_model!r} is not in {settings.models_dir}. It holds "
-            f"{', '.join(sorted(engines))}; set WHITEBOX_DEFAULT_MODEL to one of them."
-        )
     for engine in engines.values():
         engine.warm_up()
     directories = [package.directory for package in packages]

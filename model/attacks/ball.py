@@ -46,23 +46,21 @@ class Ball:
         return in_box and self.radius_of(other) <= self.epsilon + _ROUNDING
 
     def project(self, other: Tensor) -> Tensor:
-        """Returns the image nearest to `other`; its float64 distance never exceeds epsilon."""
+        """Returns an image near `other` in ball and box; its float64 distance never exceeds epsilon."""
         boxed = other.clamp(0, 1)
-        if self.norm == "linf":
-            low, high = self._linf_bounds()
-            return torch.maximum(torch.minimum(boxed, high), low)
         radius = self.radius_of(boxed)
         if radius <= self.epsilon:
             return boxed
-        shrink = max(0.0, self.epsilon / radius * (1 - 1e-6))
-        # Towards the centre, which is in the box: so is every point between.
-        return (self.image + (boxed - self.image) * shrink).clamp(0, 1)
+        change = boxed.double() - self.image.double()
+        if self.norm == "linf":
+            return self._moved_by(change.clamp(-self.epsilon, self.epsilon))
+        # The last factor makes room for the rounding of the norm itself.
+        return self._moved_by(change * (self.epsilon / radius) * (1 - 1e-12))
 
-    def _linf_bounds(self) -> tuple[Tensor, Tensor]:
-        """The ball's float32 bounds, rounded inwards and cut with the box."""
-        centre = self.image.double().numpy()
-        low, high = centre - self.epsilon, centre + self.epsilon
-        low32, high32 = low.astype(np.float32), high.astype(np.float32)
-        low32 = np.where(low32 < low, np.nextafter(low32, np.float32(np.inf)), low32)
-        high32 = np.where(high32 > high, np.nextafter(high32, np.float32(-np.inf)), high32)
-        return torch.from_numpy(low32.clip(0, 1)), torch.from_numpy(high32.clip(0, 1))
+    def _moved_by(self, change: Tensor) -> Tensor:
+        """Returns the centre plus a float64 change, each pixel rounded towards the centre."""
+        centre = self.image.numpy()
+        exact = centre.astype(np.float64) + change.numpy()
+        rounded = exact.astype(np.float32)
+        too_far = np.abs(rounded - centre.astype(np.float64)) > np.abs(change.numpy())
+        return torch.from_numpy(np.where(too_far, np.nextafter(rounded, centre), rounded))

@@ -95,7 +95,7 @@ class MeteredModel(nn.Module):
         self._check_limits(len(images))
         logits: Tensor = self.network(images)
         self.queries += len(images)
-        self._remember(images.detach(), margins(logits.detach(), self.true_class))
+        self._remember(images.detach(), logits.detach())
         self.on_progress(self.queries, self.best.margin)
         if self.best.adversarial and not self.closest:
             raise Stopped("success")
@@ -110,29 +110,34 @@ class MeteredModel(nn.Module):
         return Candidate(inside, margin, self.ball.radius_of(inside))
 
     def _check_limits(self, rows: int) -> None:
-        if self.limits.query_budget is not None and self.queries + rows > self.limits.query_budget:
+        # One more row may be needed, to ask again about the batch's best image inside the ball.
+        budget = self.limits.query_budget
+        if budget is not None and self.queries + rows + 1 > budget:
             raise Stopped("query_budget")
         if time.monotonic() > self.limits.deadline:
             raise Stopped("deadline")
         if self.limits.cancelled():
             raise Stopped("cancelled")
 
-    def _remember(self, images: Tensor, margin: Tensor) -> None:
-        for row in margin.argsort().tolist():
-            image = images[row : row + 1]
-            hopeless = margin[row] >= self.best.margin and margin[row] > -ADVERSARIAL_MARGIN
-            if hopeless or not self.ball.nearly_contains(image):
-                continue
-            candidate = self.measure(image)
-            if self._better(candidate):
-                self.best = candidate
-            if self.best.adversarial and not self.closest:
-                return
+    def _remember(self, images: Tensor, logits: Tensor) -> None:
+        """Keeps the best row of a batch if it beats the best so far."""
+        candidates = [
+            Candidate(image[None], margin, self.ball.radius_of(image[None]))
+            for image, margin in zip(images, margins(logits, self.true_class).tolist(), strict=True)
+            if self.ball.nearly_contains(image[None])
+        ]
+        best = self.best
+        for candidate in candidates:
+            best = candidate if self._better(candidate, best) else best
+        if best is not self.best:
+            # Rounding may have put it just outside: inside, it may be worth a little less.
+            inside = self.measure(best.image)
+            self.best = inside if self._better(inside, self.best) else self.best
 
-    def _better(self, candidate: Candidate) -> bool:
-        if candidate.adversarial and self.best.adversarial:
-            return candidate.radius < self.best.radius
-        return candidate.margin < self.best.margin
+    def _better(self, one: Candidate, other: Candidate) -> bool:
+        if one.adversarial and other.adversarial and self.closest:
+            return one.radius < other.radius
+        return one.margin < other.margin
 
 
 def margins(logits: Tensor, true_class: int) -> Tensor:

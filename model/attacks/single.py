@@ -64,7 +64,7 @@ def attack_image(
 
 def _run(target: Target, settings: AttackSettings) -> StoppedBy:
     try:
-        catalogue.run(target, settings)
+        target.model(catalogue.run(target, settings))  # an attack need not ask about its own answer
     except Stopped as stopped:
         return stopped.reason
     return "finished"

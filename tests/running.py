@@ -1,0 +1,48 @@
+"""Starting the product as a user does: the command `whitebox`, a server on a socket."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "1"
+WHITEBOX = Path(sys.executable).with_name("whitebox")
+
+
+@contextmanager
+def running_server(**environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """Starts `whitebox serve` on a free port and ends it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [WHITEBOX, "serve", "--port", str(port), "--log-level", "warning"],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            _wait_until_ready(client, process)
+            yield client, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the server ended before it was ready"
+        try:
+            if client.get("/v2/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the server did not get ready in 30 s")

@@ -1,0 +1,109 @@
+"""POST /v1/explain on a real server: the answer is the computation."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import ROOT
+
+from service.schemas import PARTS, ExplainAnswer
+
+
+def ask(client, images, **rest):
+    answer = client.post("/v1/explain", json={"images": images, **rest})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["explanations"]
+
+
+def assert_complete(explanation):
+    """Contributions at every level sum to the logit."""
+    for label, logit in explanation["logits"].items():
+        assert sum(explanation["claims"][label]["contributions"]) == pytest.approx(logit, abs=1e-4)
+        for level in ("bright", "two_step"):
+            assert np.sum(explanation["attribution"][label][level]) == pytest.approx(logit, abs=1e-4)
+
+
+def test_explanations_are_complete_at_every_level(client, digits):
+    for explanation in ask(client, digits[0][::40].tolist()):
+        assert_complete(explanation)
+
+
+@pytest.mark.full_data
+def test_explanations_of_all_test_digits_are_complete(client, all_test_digits):
+    parts = ["claims", "attribution"]
+    for images in all_test_digits.images[:, 0].split(100):
+        for explanation in ask(client, images.tolist(), include=parts):
+            assert_complete(explanation)
+
+
+def test_explain_and_predict_give_the_same_logits(client, digits):
+    images = digits[0][::10].tolist()
+    predicted = client.post("/v1/predict", json={"images": images}).json()["predictions"]
+    for explanation, prediction in zip(ask(client, images, include=["claims"]), predicted, strict=True):
+        assert explanation["logits"] == prediction["logits"]
+        assert explanation["label"] == prediction["label"]
+        assert explanation["probabilities"] == pytest.approx(prediction["probabilities"], abs=1e-6)
+
+
+def test_answer_follows_its_schema(client, digits):
+    answer = client.post("/v1/explain", json={"images": digits[0][:2].tolist()})
+    ExplainAnswer.model_validate_json(answer.content)
+
+
+def test_trace_of_the_server_is_the_networks(client, frozen, images):
+    (explanation,) = ask(client, images[3].tolist())
+    trace = frozen.trace(images[3:4])
+    assert np.allclose(explanation["two_step"], trace.two_step[0], atol=1e-5)
+    assert np.allclose(explanation["bright"]["values"], trace.bright[0], atol=1e-5)
+    assert [shape["pose"] for shape in explanation["shapes"]] == trace.pose[0].tolist()
+    assert [shape["speaks_for"] for shape in explanation["shapes"]] == [3] * 4 + [5] * 4
+    for shape, template in zip(explanation["shapes"], trace.templates[0], strict=True):
+        assert np.allclose(shape["template"], template, atol=1e-6)
+    for index, label in enumerate(("3", "5")):
+        claim = explanation["claims"][label]
+        assert claim["shape"] == 4 * index + trace.claim_pose[0, index]
+        assert np.allclose(explanation["gradient"][label], trace.gradient[0, index], atol=1e-4)
+
+
+def test_only_the_parts_asked_for_are_answered(client, three):
+    (explanation,) = ask(client, [three], include=["shapes"])
+    assert "shapes" in explanation
+    assert not set(explanation) & (set(PARTS) - {"shapes"})
+
+
+def test_maps_come_as_pictures_when_asked(client, three):
+    (explanation,) = ask(client, [three], format="png")
+    for picture in (
+        explanation["two_step"],
+        explanation["bright"]["values"],
+        explanation["shapes"][0]["template"],
+        explanation["attribution"]["3"]["bright"],
+        explanation["gradient"]["5"],
+    ):
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+            assert image.format == "PNG"
+            assert image.width == image.height >= 28
+
+
+def test_a_raw_png_takes_its_options_from_the_query(client):
+    png = (ROOT / "examples" / "three.png").read_bytes()
+    answer = client.post(
+        "/v1/explain?include=claims&include=shapes",
+        content=png,
+        headers={"Content-Type": "image/png"},
+    )
+    (explanation,) = answer.json()["explanations"]
+    assert explanation["label"] == 3
+    assert {"claims", "shapes"} < set(explanation)
+    assert "gradient" not in explanation
+
+
+@pytest.mark.parametrize(
+    ("body", "place"), [({"include": ["why"]}, ["include", 0]), ({"include": []}, ["include"])]
+)
+def test_unknown_parts_are_refused_by_place(client, three, body, place):
+    answer = client.post("/v1/explain", json={"images": [three], **body})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == place

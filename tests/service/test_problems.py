@@ -1,0 +1,147 @@
+"""Bad input gets the right problem that names the place, and the next request works."""
+
+import base64
+import struct
+import zlib
+
+import httpx
+import numpy as np
+import pytest
+from running import ROOT
+
+from service import problems
+from service.problems import Problem, ProblemBody
+
+BLANK = [[0.0] * 28] * 28
+
+
+def post(client, body, path="/v1/predict") -> httpx.Response:
+    if isinstance(body, bytes):
+        return client.post(path, content=body, headers={"Content-Type": "application/json"})
+    return client.post(path, json=body)
+
+
+def png_bomb() -> bytes:
+    """A small valid PNG file that says it is 50,000 x 50,000 pixels large."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 1_000_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def nested(value) -> list:
+    image = [row.copy() for row in BLANK]
+    image[4][7] = value
+    return [image]
+
+
+def base64_png(content: bytes) -> list:
+    return [{"png": base64.b64encode(content).decode()}]
+
+
+WHOLE_PNG = (ROOT / "examples" / "three.png").read_bytes()
+
+BAD = {
+    "NaN": (b'{"images": [[[NaN]]]}', 422, ["images", 0, 0, 0]),
+    "a pixel is NaN": (str({"images": nested("@")}).replace("'@'", "NaN").replace("'", '"').encode(), 422,
+                       ["images", 0, 4, 7]),
+    "a pixel is infinite": (str({"images": nested("@")}).replace("'@'", "1e999").replace("'", '"').encode(),
+                            422, ["images", 0, 4, 7]),
+    "27 x 28": ({"images": [BLANK[:27]]}, 422, ["images", 0]),
+    "28 x 27": ({"images": [[row[:27] for row in BLANK]]}, 422, ["images", 0, 0]),
+    "above 1": ({"images": nested(1.001)}, 422, ["images", 0, 4, 7]),
+    "below 0": ({"images": nested(-0.5)}, 422, ["images", 0, 4, 7]),
+    "a string": ({"images": nested("0.5")}, 422, ["images", 0, 4, 7]),
+    "a truth value": ({"images": nested(True)}, 422, ["images", 0, 4, 7]),
+    "null": ({"images": nested(None)}, 422, ["images", 0, 4, 7]),
+    "bad image among good ones": ({"images": [BLANK, *nested(9), BLANK]}, 422, ["images", 1, 4, 7]),
+    "no images": ({"images": []}, 422, ["images"]),
+    "images is a number": ({"images": 5}, 422, ["images"]),
+    "no field images": ({}, 422, ["images"]),
+    "an unknown field": ({"images": [BLANK], "imags": 1}, 422, ["imags"]),
+    "257 images": ({"images": [BLANK] * 257}, 422, ["images"]),
+    "10,000 PNG images": ({"images": base64_png(WHOLE_PNG) * 10_000}, 422, ["images"]),
+    "10,000 nested images": ({"images": [BLANK] * 10_000}, 413, None),
+    "50 MB": (b"[" * 50_000_000, 413, None),
+    "not JSON": (b"{images}", 422, []),
+    "an empty body": (b"", 422, []),
+    "deep nesting": (b"[" * 100_000, 422, []),
+    "not base64": ({"images": [{"png": "%%%"}]}, 422, ["images", 0, "png"]),
+    "half a PNG": ({"images": base64_png(WHOLE_PNG[:150])}, 422, ["images", 0, "png"]),
+    "a JPEG": ({"images": base64_png(b"\xff\xd8\xff\xe0" + bytes(100))}, 422, ["images", 0, "png"]),
+    "a PNG bomb": ({"images": base64_png(png_bomb())}, 422, ["images", 0, "png"]),
+    "unknown model": ({"images": [BLANK], "model": "mnist-99"}, 404, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_the_right_problem_and_the_next_request_works(client, three, case, path):
+    body, status, place = BAD[case]
+    answer = post(client, body, path)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = ProblemBody.model_validate_json(answer.content)
+    assert problem.status == status
+    assert problem.detail
+    if place is not None:
+        assert problem.errors
+        assert problem.errors[0].loc == place
+    assert post(client, {"images": [three]}, path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
+def test_a_broken_raw_png_is_refused(client, path):
+    for content in (b"", b"no png", WHOLE_PNG[:100], png_bomb()):
+        answer = client.post(path, content=content, headers={"Content-Type": "image/png"})
+        assert answer.status_code == 422
+        assert "PNG" in answer.json()["detail"] or "pixels" in answer.json()["detail"]
+
+
+def test_other_media_types_are_refused(client):
+    for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "image/jpeg"}):
+        answer = client.post("/v1/predict", content=b"{}", headers=headers)
+        assert answer.status_code == 415
+    answer = client.post("/v1/attack", content=WHOLE_PNG, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 415
+
+
+def test_unknown_paths_and_methods_are_problems_too(client):
+    missing, method = client.get("/v1/nothing"), client.get("/v1/predict")
+    assert (missing.status_code, method.status_code) == (404, 405)
+    assert missing.json()["type"] == "urn:whitebox:problem:not-found"
+    assert method.json()["type"] == "urn:whitebox:problem:method-not-allowed"
+    assert client.get("/v1/models/mnist-99").json()["type"] == "urn:whitebox:problem:model-not-found"
+
+
+def test_an_unexpected_error_shows_nothing_of_itself():
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise RuntimeError("secret of the house")
+
+    answer = TestClient(app, raise_server_exceptions=False).get("/broken")
+    assert answer.status_code == 500
+    assert answer.json()["type"] == "urn:whitebox:problem:internal-error"
+    assert "secret" not in answer.text
+
+
+def test_every_problem_is_documented_and_stable():
+    documented = (ROOT / "docs" / "api.md").read_text()
+    for problem in Problem.__subclasses__():
+        assert f"`{problem.slug}` | {problem.status}" in documented
+
+
+def test_a_whole_batch_of_edge_values_is_accepted(client):
+    image = np.zeros((28, 28))
+    image[0, 0], image[0, 1] = 1.0, 5e-324
+    assert post(client, {"images": [image.tolist()]}).status_code == 200

@@ -1,0 +1,93 @@
+"""Export: one network in three forms that agree, and results that are measured."""
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
+from model.frozen import Trace
+from training.data import load_digits
+from training.evaluate import PGD_40, make_card
+from training.export import package_files
+
+
+def session(content: bytes) -> ort.InferenceSession:
+    return ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def test_onnx_and_torch_agree_on_real_digits(package, frozen, images):
+    logits, probabilities = session(package.read(PREDICT_GRAPH)).run(None, {"image": images.numpy()})
+    expected = frozen(images)
+    assert np.abs(logits - expected.numpy()).max() <= 1e-5
+    assert np.abs(probabilities - expected.softmax(1).numpy()).max() <= 1e-5
+
+
+@pytest.mark.full_data
+def test_onnx_and_torch_agree_on_all_test_digits(package, frozen, all_test_digits):
+    graph = session(package.read(PREDICT_GRAPH))
+    for images in all_test_digits.images.split(200):
+        (logits,) = graph.run(["logits"], {"image": images.numpy()})
+        assert np.abs(logits - frozen(images).numpy()).max() <= 1e-5
+
+
+def test_explain_graph_holds_the_whole_trace(package, frozen, images):
+    graph = session(package.read(EXPLAIN_GRAPH))
+    assert tuple(output.name for output in graph.get_outputs()) == Trace.names()
+    found = dict(zip(Trace.names(), graph.run(None, {"image": images[:100].numpy()}), strict=True))
+    trace = frozen.trace(images[:100])
+    for name in Trace.names():
+        expected = getattr(trace, name).numpy()
+        if name in ("kernel", "rotation"):  # equal responses of two rotations may tie differently
+            assert (found[name] != expected).mean() < 1e-4
+        else:
+            assert np.abs(found[name] - expected).max() <= 1e-4, name
+
+
+def test_graphs_take_any_number_of_images(package, images):
+    for file in (PREDICT_GRAPH, EXPLAIN_GRAPH):
+        graph = session(package.read(file))
+        for count in (1, 2, 65):
+            assert len(graph.run(["logits"], {"image": images[:count].numpy()})[0]) == count
+
+
+def test_graphs_name_no_place_of_the_machine_that_wrote_them(package):
+    for file in (PREDICT_GRAPH, EXPLAIN_GRAPH):
+        content = package.read(file)
+        onnx.checker.check_model(onnx.load_from_string(content))
+        assert b"site-packages" not in content
+        assert b".py" not in content
+
+
+def test_torch_program_loads_and_agrees(package, frozen, images):
+    program = torch.export.load(io.BytesIO(package.read(PROGRAM))).module()
+    for count in (1, 33):
+        assert (program(images[:count]) - frozen(images[:count])).abs().max() <= 1e-5
+
+
+def test_exporting_again_gives_graphs_that_agree(network, frozen, images):
+    files = package_files(network)
+    (logits,) = session(files[PREDICT_GRAPH]).run(["logits"], {"image": images[:20].numpy()})
+    assert np.abs(logits - frozen(images[:20]).numpy()).max() <= 1e-5
+
+
+def test_card_says_what_was_measured_and_how(frozen):
+    digits = load_digits("test", (3, 5), sample=True).first(40)
+    card = make_card("mnist-3v5/1", frozen, digits, [PGD_40], quiet=True)
+    assert card["data"]["count"] == 40
+    (attack,) = card["attacks"]
+    assert attack["settings"] == {
+        "attack": "pgd", "norm": "linf", "epsilon": 0.3, "steps": 40, "step_size": 0.1,
+        "restarts": 1, "seed": 0,
+    }  # fmt: skip
+    assert attack["withstood"] <= card["clean"]["correct"]
+    assert attack["robust_accuracy"] > 0.7
+
+
+@pytest.mark.full_data
+def test_manifests_clean_accuracy_is_true(package, frozen, all_test_digits):
+    card = make_card("mnist-3v5/1", frozen, all_test_digits, [], quiet=True)
+    assert card["clean"] == package.manifest["results"]["clean"]

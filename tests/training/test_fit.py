@@ -1,0 +1,92 @@
+"""Training: survives a kill, repeats exactly, learns."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from running import WHITEBOX
+from safetensors.torch import load_file
+
+from training.data import load_digits
+from training.evaluate import make_card
+from training.fit import Run, RunError, add_noise, train
+from training.recipes import PAPER, Noise, find_recipe
+
+COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Run:
+    run = Run(tmp_path_factory.mktemp("runs") / "whole")
+    subprocess.run([*COMMAND, str(run.directory)], check=True, capture_output=True)
+    return run
+
+
+def epochs(run: Run) -> list[int]:
+    if not run.metrics.exists():
+        return []
+    return [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_path):
+    run = Run(tmp_path / "killed")
+    process = subprocess.Popen([*COMMAND, str(run.directory)], stdout=subprocess.DEVNULL)
+    while len(epochs(run)) < 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not run.network.exists()
+    subprocess.run([*COMMAND, str(run.directory)], check=True, capture_output=True)
+    assert epochs(run) == [1, 2, 3, 4]
+    whole, resumed = load_file(finished.network), load_file(run.network)
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_training_learns_from_real_digits(finished):
+    card = make_card("run", finished.load().freeze(), load_digits("test", (3, 5), sample=True), [], True)
+    assert card["clean"]["accuracy"] > 0.7
+    losses = [json.loads(line)["loss"] for line in finished.metrics.read_text().splitlines()]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    before = finished.network.read_bytes()
+    subprocess.run([*COMMAND, str(finished.directory)], check=True, capture_output=True)
+    assert finished.network.read_bytes() == before
+
+
+def test_a_run_with_another_seed_is_not_overwritten(finished):
+    digits = load_digits("train", (3, 5), sample=True)
+    with pytest.raises(RunError, match="another recipe, seed or data"):
+        train(PAPER.shortened(4), 8, digits, finished, quiet=True)
+
+
+def test_an_unfinished_run_says_how_to_go_on(finished, tmp_path):
+    (tmp_path / "recipe.json").write_text((finished.directory / "recipe.json").read_text())
+    with pytest.raises(RunError, match="whitebox train --recipe paper --seed 7"):
+        Run(tmp_path).load()
+
+
+def test_noise_falls_on_a_whole_batch_or_not_at_all():
+    images = torch.full((4, 1, 28, 28), 0.5)
+    generator = torch.Generator().manual_seed(0)
+    noise = Noise(mean=0.05, std=0.25, probability=0.7)
+    batches = [add_noise(images, noise, generator) for _ in range(300)]
+    clean = sum(torch.equal(batch, images) for batch in batches)
+    assert 60 <= clean <= 120  # 30%
+    noisy = next(batch for batch in batches if not torch.equal(batch, images))
+    assert all(not torch.equal(image, images[0]) for image in noisy)
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+
+
+def test_papers_recipe_is_the_papers():
+    recipe = find_recipe("paper")
+    assert (recipe.learning_rate, recipe.weight_decay) == (3e-3, 3e-6)
+    assert (recipe.batch_size, recipe.epochs) == (200, 15)
+    assert recipe.noise == Noise(0.05, 0.25, 0.7)
