@@ -57,7 +57,8 @@ LABEL org.opencontainers.image.title="whitebox-train" \
 COPY --from=train-dependencies /opt/venv /opt/venv
 COPY --from=distribution /distribution /opt/venv
 RUN install --directory --owner=10001 --group=10001 /data /runs
-ENV WHITEBOX_DATA_DIR=/data
+# With an empty WHITEBOX_DATA_DIR a download goes to the same volume, as a cache.
+ENV WHITEBOX_DATA_DIR=/data XDG_CACHE_HOME=/data
 VOLUME ["/data", "/runs"]
 USER 10001:10001
 # Commands write to runs/NAME by default: from here that is the volume.

@@ -26,9 +26,9 @@ image-test: ## Build the image, start it, run the README's calls against the con
 	deploy/image-test
 
 bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle machine; needs wrk
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/inference.py
-	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.serving
 
 results: .venv/dev.stamp ## Train and measure three seeds of the paper's recipe (15 minutes on 2 cores)
 	for seed in 0 1 2; do \

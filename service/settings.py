@@ -19,7 +19,10 @@ class Settings(BaseSettings):
     default_model: str = Field(
         default="mnist-3v5", description="The model that answers when a request names none."
     )
-    max_images: int = Field(default=256, ge=1, description="Images in one predict or explain request.")
+    max_images: int = Field(default=256, ge=1, description="Images in one predict request.")
+    max_explain_images: int = Field(
+        default=64, ge=1, description="Images in one explain request; each is 120 KB of answer."
+    )
     max_attack_images: int = Field(default=8, ge=1, description="Images in one attack request.")
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."

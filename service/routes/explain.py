@@ -55,7 +55,7 @@ def _options_of_query(request: Request) -> ExplainOptions:
 
 def _json(service: Service, body: bytes) -> Response:
     asked = parse(ExplainRequest, body)
-    intake = images_of(asked, service.settings.max_images, service.settings)
+    intake = images_of(asked, service.settings.max_explain_images, service.settings)
     return _answer(service, asked, intake)
 
 

@@ -33,13 +33,13 @@ def test_explanations_are_complete_at_every_level(client, digits):
 @pytest.mark.full_data
 def test_explanations_of_all_test_digits_are_complete(client, all_test_digits):
     parts = ["claims", "attribution"]
-    for images in all_test_digits.images[:, 0].split(100):
+    for images in all_test_digits.images[:, 0].split(60):
         for explanation in ask(client, images.tolist(), include=parts):
             assert_complete(explanation)
 
 
 def test_explain_and_predict_give_the_same_logits(client, digits):
-    images = digits[0][::10].tolist()
+    images = digits[0][::20].tolist()
     predicted = client.post("/v1/predict", json={"images": images}).json()["predictions"]
     for explanation, prediction in zip(ask(client, images, include=["claims"]), predicted, strict=True):
         assert explanation["logits"] == prediction["logits"]
