@@ -100,7 +100,7 @@ def _claims(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
             zip(
                 engine.labels,
                 trace["claim_pose"].tolist(),
-                trace["contributions"].tolist(),
+                (trace["contributions"] + 0.0).tolist(),  # no "-0.0" for a silent shape
                 strict=True,
             )
         )

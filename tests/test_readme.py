@@ -1,0 +1,79 @@
+"""What README and docs show is run, against a server as a user starts it."""
+
+import json
+import re
+import shlex
+import subprocess
+
+import pytest
+from running import ROOT, WHITEBOX
+
+PLACE = "http://127.0.0.1:8000"
+
+
+def curls(document: str) -> list[str]:
+    return re.findall(r"^curl .*$", (ROOT / document).read_text(), re.MULTILINE)
+
+
+def shortened(values, shown):
+    """Keeps of an answer what the README shows of it."""
+    if isinstance(shown, dict):
+        return {key: shortened(values[key], shown[key]) for key in shown}
+    if isinstance(shown, list):
+        assert len(values) == len(shown)
+        return [shortened(v, s) for v, s in zip(values, shown, strict=True)]
+    return pytest.approx(values, abs=6e-4) if isinstance(shown, float) else values
+
+
+def run(command: str, client) -> dict:
+    arguments = shlex.split(command.replace(PLACE, str(client.base_url)))
+    done = subprocess.run(arguments, check=True, capture_output=True, cwd=ROOT, timeout=120)
+    return json.loads(done.stdout)
+
+
+def test_readmes_calls_give_the_answers_it_shows(client):
+    text = (ROOT / "README.md").read_text()
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+    calls = curls("README.md")
+    assert len(calls) == len(shown) == 3
+    for call, answer in zip(calls, shown, strict=True):
+        assert answer == shortened(run(call, client), answer)
+
+
+@pytest.mark.parametrize("call", curls("docs/api.md"))
+def test_calls_of_the_api_document_work(client, call):
+    assert run(call, client)["model"]["name"] == "mnist-3v5"
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "predict", "explain", "train", "evaluate", "export"]
+)  # fmt: skip
+def test_every_command_has_help_with_an_example(command):
+    done = subprocess.run([WHITEBOX, command, "--help"], check=True, capture_output=True, text=True)
+    assert f"Example: whitebox {command}" in done.stdout
+
+
+def test_predict_and_explain_answer_on_the_command_line():
+    three = ROOT / "examples" / "three.png"
+    predicted = subprocess.run([WHITEBOX, "predict", three], check=True, capture_output=True, text=True)
+    assert json.loads(predicted.stdout)["label"] == 3
+    explained = subprocess.run([WHITEBOX, "explain", three], check=True, capture_output=True, text=True)
+    assert explained.stdout.startswith("3 with confidence 0.99")
+    assert "logit of 5" in explained.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train", "--recipe", "magic", "--sample"], "There is no recipe 'magic'. Recipes: paper."),
+        (["evaluate", "nowhere"], "nowhere holds no run"),
+        (["train", "--data-dir", "nowhere"], "--sample"),
+        (["predict", "README.md"], "not a readable PNG"),
+        (["predict", "examples/three.png", "--model", "x"], "There is no model 'x'"),
+    ],
+)
+def test_mistakes_on_the_command_line_get_one_clear_line(arguments, complaint):
+    done = subprocess.run([WHITEBOX, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
