@@ -24,15 +24,12 @@ from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
-# Predictions come first: the kernel gives an attack only what they leave.
-_NICENESS = 10
 
 Say = Callable[[dict[str, Any]], None]
 
 
 def main(packages: list[str]) -> None:
     """Loads the packages' networks and runs jobs until standard input ends."""
-    os.nice(_NICENESS)
     torch.set_num_threads(1)
     say = _private_stdout()
     networks = {}

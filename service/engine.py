@@ -1,11 +1,16 @@
 """Inference: one loaded model package on onnxruntime."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+# Read once, when onnxruntime is imported: it would else report its use to its maker and write to the disk.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
 

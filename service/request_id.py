@@ -3,10 +3,9 @@
 import re
 import uuid
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HEADER = "x-request-id"
+HEADER = b"x-request-id"
 _ACCEPTABLE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -21,19 +20,19 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given(scope) or uuid.uuid4().hex
-        scope["request_id"] = request_id
+        request_id = _given(scope) or uuid.uuid4().hex.encode()
+        scope["request_id"] = request_id.decode()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
             await send(message)
 
         await self.app(scope, receive, send_with_id)
 
 
-def _given(scope: Scope) -> str | None:
+def _given(scope: Scope) -> bytes | None:
     for name, value in scope["headers"]:
-        if name == HEADER.encode() and _ACCEPTABLE.fullmatch(value):
-            return bytes(value).decode()
+        if name == HEADER and _ACCEPTABLE.fullmatch(value):
+            return bytes(value)
     return None

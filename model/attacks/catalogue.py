@@ -5,16 +5,21 @@ is AutoAttack (Croce & Hein 2020): with two or three classes APGD-CE, FAB-T and 
 needs three classes and its targeted form four; with more classes the standard set.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import foolbox
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
+
+# foolbox imports GitPython, which refuses to be imported where there is no git unless told not to look.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import foolbox
 
 from model.attacks.settings import AttackName, AttackSettings
 

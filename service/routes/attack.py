@@ -22,12 +22,12 @@ from service.problems import (
     ProblemBody,
     UnsupportedMediaType,
 )
-from service.routes.answering import json_response, with_preprocessed
+from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body
 from service.schemas import AttackAnswer, AttackRequest
 from service.state import Service, service_of
 
-router = APIRouter(tags=["attack"])
+router = APIRouter(tags=["attack"], route_class=OwnBodyRoute)
 Result = TypeVar("Result")
 
 _EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "attack": "pgd", "epsilon": 0.3, "labels": [3]}

@@ -13,12 +13,12 @@ from service.intake import (
     parse_values,
     read_body,
 )
-from service.routes.answering import json_response, with_preprocessed
+from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body
 from service.schemas import ExplainAnswer, ExplainOptions, ExplainRequest
 from service.state import Service, service_of
 
-router = APIRouter(tags=["explain"])
+router = APIRouter(tags=["explain"], route_class=OwnBodyRoute)
 
 
 @router.post(

@@ -4,12 +4,12 @@ from fastapi import APIRouter, Request, Response
 
 from service.answers import model_ref, predictions
 from service.intake import Intake, image_of_png, images_of, is_png, off_the_loop, parse, read_body
-from service.routes.answering import json_response, with_preprocessed
+from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body
 from service.schemas import PredictAnswer, PredictRequest
 from service.state import Service, service_of
 
-router = APIRouter(tags=["predict"])
+router = APIRouter(tags=["predict"], route_class=OwnBodyRoute)
 
 
 @router.post(
