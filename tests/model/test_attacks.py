@@ -126,6 +126,17 @@ def test_the_same_seed_gives_the_same_answer(frozen, images, attack):
     assert runs[0].queries == runs[1].queries
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_degenerate_images_and_balls_break_no_attack(frozen, attack, norm):
+    blank, grey = torch.zeros(1, 1, 28, 28), torch.full((1, 1, 28, 28), 0.5)
+    for image, epsilon in ((blank, 0.3), (grey, 1e-9), (blank, 0.0), (grey, 28.0)):
+        for true_class in (0, 1):
+            settings = quick(attack, norm, epsilon)
+            result = attack_image(frozen, image, true_class, settings, Limits(100))
+            assert_inside(image, result.image, norm, epsilon)
+
+
 def test_zero_epsilon_changes_nothing(frozen, images):
     for attack in ("fgsm", "pgd", "apgd", "square"):
         result = attack_image(frozen, images[:1], 0, quick(attack, "linf", 0.0), Limits())
