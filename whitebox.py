@@ -10,6 +10,7 @@ for _command in (
     service.cli.serve,
     service.cli.predict,
     service.cli.explain,
+    service.cli.attack,
     training.cli.train,
     training.cli.evaluate,
     training.cli.export,

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from model.attacks.settings import AttackSettings
+from service.engine import Engine, Images
 from service.problems import (
     AttackQueueFull,
     AttacksUnavailable,
@@ -36,6 +38,19 @@ Progress = Callable[[dict[str, Any]], None]
 
 def ignore_progress(_: dict[str, Any]) -> None:
     """Does nothing; the default."""
+
+
+def attack_job(
+    engine: Engine, image: Images, label: int, settings: AttackSettings, query_budget: int
+) -> dict[str, Any]:
+    """Returns the job, as `service.attack_worker` reads it, of an attack on one image (28, 28)."""
+    return {
+        "model": engine.package.name,
+        "image": image.ravel().tolist(),
+        "true_class": engine.labels.index(label),
+        "settings": settings.to_dict(),
+        "query_budget": query_budget,
+    }
 
 
 class _Worker:
@@ -145,7 +160,7 @@ class AttackPool:
         """Runs one job; cancelling this call cancels the attack.
 
         Args:
-            job: As `service.attack_worker` reads it, without "seconds".
+            job: An `attack_job`.
             deadline: A `time.monotonic()` value; the attack stops then with what it has.
             on_progress: Called now and then with queries and margin.
 

@@ -1,20 +1,27 @@
-"""The commands that ask a model: serve, predict, explain."""
+"""The commands that ask a model: serve, predict, explain, attack."""
 
+import asyncio
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import numpy as np
 import typer
 import uvicorn
+from PIL import Image
 from rich.console import Console
 
 from model.artifact import PackageError
+from model.attacks.settings import AttackName, AttackSettings, Norm
 from service.answers import explanations, predictions
 from service.app import create_app
+from service.attack_pool import AttackPool, attack_job
 from service.digits import NotADigitError, digit_from_png
 from service.engine import Engine, Images
+from service.problems import Problem
 from service.settings import Settings
 from service.state import check_packages, newest_packages
 
@@ -62,6 +69,48 @@ def explain(image: Png, model: Model = None) -> None:
     engine, pixels = _ask(image, model)
     answer = explanations(engine, pixels, ["shapes", "claims"], pictures=False)[0]
     _print_explanation(answer)
+
+
+def attack(
+    image: Png,
+    label: Annotated[int | None, typer.Option(help="The true digit; default: what the model says.")] = None,
+    attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
+    norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
+    epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
+    model: Model = None,
+) -> None:
+    """Look for an image near a PNG that the model takes for something else.
+
+    Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
+    """
+    engine, pixels = _ask(image, model)
+    original = predictions(engine, pixels)[0]
+    true = original["label"] if label is None else label
+    if true not in engine.labels:
+        _fail(f"The model tells {engine.labels} apart, not {true}.")
+    settings = AttackSettings(attack, norm, epsilon, seed=seed)
+    with _CONSOLE.status(f"attacking with {attack}"):
+        found = asyncio.run(_attack(engine, pixels, true, settings))
+    shape = np.array(found.pop("image"), np.float32).reshape(1, 28, 28)
+    adversarial = predictions(engine, shape)[0]
+    if save is not None:
+        Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
+    _CONSOLE.print_json(data={**found, "original": original, "adversarial": adversarial})
+
+
+async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
+    limits = Settings()
+    pool = AttackPool([engine.package.directory], workers=1, queue=1)
+    pool.start()
+    try:
+        job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)
+        return await pool.run(job, time.monotonic() + limits.attack_timeout_seconds)
+    except Problem as problem:
+        _fail(problem.detail)
+    finally:
+        await pool.stop()
 
 
 def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:

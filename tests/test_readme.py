@@ -46,7 +46,7 @@ def test_calls_of_the_api_document_work(client, call):
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "predict", "explain", "train", "evaluate", "export"]
+    "command", ["serve", "predict", "explain", "attack", "train", "evaluate", "export"]
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(command):
     done = subprocess.run([WHITEBOX, command, "--help"], check=True, capture_output=True, text=True)
@@ -62,12 +62,28 @@ def test_predict_and_explain_answer_on_the_command_line():
     assert "logit of 5" in explained.stdout
 
 
+def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
+    found = tmp_path / "found.png"
+    five = ROOT / "examples" / "five.png"
+    attacked = subprocess.run(
+        [WHITEBOX, "attack", five, "--label", "5", "--save", found],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    answer = json.loads(attacked.stdout)
+    assert (answer["success"], answer["original"]["label"], answer["adversarial"]["label"]) == (True, 5, 3)
+    assert found.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["train", "--recipe", "magic", "--sample"], "There is no recipe 'magic'. Recipes: paper."),
+        (["evaluate", "artifacts/mnist-3v5/1", "--sample", "--attack", "x"], "There is no attack 'x'"),
         (["evaluate", "nowhere"], "nowhere holds no run"),
         (["train", "--data-dir", "nowhere"], "--sample"),
+        (["attack", "examples/five.png", "--label", "4"], "not 4"),
         (["predict", "README.md"], "not a readable PNG"),
         (["predict", "examples/three.png", "--model", "x"], "There is no model 'x'"),
     ],

@@ -53,23 +53,26 @@ def evaluate(
     data_dir: DataDir = None,
     sample: Sample = False,
     split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
+    attack: Annotated[list[str] | None, typer.Option(help="May be repeated; default: pgd.")] = None,
+    epsilon: Annotated[float, typer.Option(min=0, max=1, help="Radius of the ball.")] = 0.3,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
 ) -> None:
-    """Measure clean accuracy and accuracy under 40-step PGD (eps 0.3).
+    """Measure clean accuracy and accuracy under attacks in an L-inf ball; pgd takes 40 steps.
 
-    Example: whitebox evaluate artifacts/mnist-3v5/1 --limit 200
+    Example: whitebox evaluate artifacts/mnist-3v5/1 --attack pgd --attack apgd --limit 200
     """
     from model.network import WhiteBoxNetwork
     from training.data import load_digits
-    from training.evaluate import PGD_40, make_card
+    from training.evaluate import find_attacks, make_card
     from training.fit import Run
 
     is_package = (target / MANIFEST).exists()
     with _reported():
         network = WhiteBoxNetwork.from_package(read_package(target)) if is_package else Run(target).load()
         digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
+        attacks = find_attacks(attack or ["pgd"], epsilon)
         name = "/".join(target.absolute().parts[-2:]) if is_package else target.absolute().name
-        card = make_card(name, network.freeze(), digits, [PGD_40])
+        card = make_card(name, network.freeze(), digits, attacks)
     path = out or (None if is_package else Run(target).card)
     _CONSOLE.print_json(data=card)
     if path is not None:

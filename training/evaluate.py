@@ -11,13 +11,15 @@ from torch import Tensor
 
 from model.attacks import catalogue
 from model.attacks.ball import Ball
-from model.attacks.settings import AttackSettings
+from model.attacks.settings import ATTACKS, AttackSettings
 from model.frozen import FrozenNetwork
 from training.data import Digits
+from training.errors import TrainingError
 from training.versions import code_versions
 
-PGD_40 = AttackSettings("pgd", "linf", epsilon=0.3, steps=40, step_size=0.1)
 _BATCH = 200
+# The decision-based attacks start from images that an attack on one digit draws.
+_NEED_STARTS = ("boundary", "hopskipjump")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Robustness:
             "withstood": self.withstood,
             "seconds": round(self.seconds, 1),
         }
+
+
+def find_attacks(names: list[str], epsilon: float) -> list[AttackSettings]:
+    """Returns the settings of attacks in an L-inf ball, steps as the literature has them.
+
+    Raises:
+        TrainingError: There is no such attack for a batch.
+    """
+    known: dict[str, AttackSettings] = {
+        name: AttackSettings(name, "linf", epsilon) for name in ATTACKS if name not in _NEED_STARTS
+    }
+    for name in names:
+        if name not in known:
+            raise TrainingError(f"There is no attack {name!r} for many digits. Attacks: {', '.join(known)}.")
+    return [known[name] for name in names]
 
 
 def make_card(

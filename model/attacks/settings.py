@@ -55,7 +55,7 @@ class AttackSettings:
     @property
     def effective_step_size(self) -> float:
         """PGD's step size, default included."""
-        return self.epsilon / 3 if self.step_size is None else self.step_size
+        return round(self.epsilon / 3, 6) if self.step_size is None else self.step_size
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain JSON values, defaults filled in."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from model.attacks.settings import AttackSettings
 from service.answers import model_ref, predictions
+from service.attack_pool import attack_job
 from service.engine import Engine, Images
 from service.intake import images_of, is_png, parse, read_body
 from service.problems import (
@@ -93,15 +94,10 @@ async def _attack_all(
 ) -> list[dict[str, Any]]:
     """Attacks the images one after the other: a request holds one worker at most."""
     deadline = time.monotonic() + service.settings.attack_timeout_seconds
+    budget = asked.query_budget or service.settings.max_attack_queries
     found = []
     for image, label in zip(images, labels, strict=True):
-        job = {
-            "model": engine.package.name,
-            "image": image.ravel().tolist(),
-            "true_class": engine.labels.index(label),
-            "settings": _settings(asked).to_dict(),
-            "query_budget": asked.query_budget or service.settings.max_attack_queries,
-        }
+        job = attack_job(engine, image, label, _settings(asked), budget)
         found.append(await service.attacks.run(job, deadline))
     return found
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
+from model.attacks.settings import AttackSettings
 from model.frozen import Trace
 from training.data import load_digits
-from training.evaluate import PGD_40, make_card
+from training.evaluate import make_card
 from training.export import package_files
 
 
@@ -76,7 +77,7 @@ def test_exporting_again_gives_graphs_that_agree(network, frozen, images):
 
 def test_card_says_what_was_measured_and_how(frozen):
     digits = load_digits("test", (3, 5), sample=True).first(40)
-    card = make_card("mnist-3v5/1", frozen, digits, [PGD_40], quiet=True)
+    card = make_card("mnist-3v5/1", frozen, digits, [AttackSettings("pgd")], quiet=True)
     assert card["data"]["count"] == 40
     (attack,) = card["attacks"]
     assert attack["settings"] == {
