@@ -72,8 +72,8 @@ class _Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LONGEST_LINE,
-            preexec_fn=lambda: os.nice(_NICENESS),
         )
+        os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
         worker = cls(process)
         try:
             async with asyncio.timeout(_START_SECONDS):

@@ -96,6 +96,15 @@ def worker_ids(server: int) -> set[int]:
     return children
 
 
+def test_workers_leave_the_processor_to_predictions(server):
+    client, process = server
+    assert attack(client, [FIVE], attack="fgsm").status_code == 200
+    workers = worker_ids(process.pid)
+    assert workers
+    assert all(os.getpriority(os.PRIO_PROCESS, worker) == 10 for worker in workers)
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) < 10
+
+
 def test_predictions_go_on_while_an_attack_runs(client, three):
     slow = threading.Thread(target=attack, args=(client, [three]), kwargs={"attack": "square"})
     slow.start()
