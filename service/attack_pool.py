@@ -16,6 +16,7 @@ import orjson
 from model.attacks.settings import AttackSettings
 from service.engine import Engine, Images
 from service.problems import (
+    SEE_LOG,
     AttackQueueFull,
     AttacksUnavailable,
     AttackWorkerLost,
@@ -120,6 +121,15 @@ class _Worker:
         await self.process.wait()
 
 
+async def _run_one(
+    worker: _Worker, job: dict[str, Any], deadline: float, on_progress: Progress
+) -> dict[str, Any]:
+    seconds = max(0.0, deadline - time.monotonic())
+    await worker.send({**job, "seconds": seconds})
+    async with asyncio.timeout(seconds + _GRACE_SECONDS):
+        return await worker.result(on_progress)
+
+
 class AttackPool:
     """Runs attacks on images in worker processes.
 
@@ -155,31 +165,29 @@ class AttackPool:
         return [worker.process.pid for worker in self._workers]
 
     async def run(
-        self, job: dict[str, Any], deadline: float, on_progress: Progress = ignore_progress
-    ) -> dict[str, Any]:
-        """Runs one job; cancelling this call cancels the attack.
+        self, jobs: Sequence[dict[str, Any]], deadline: float, on_progress: Progress = ignore_progress
+    ) -> list[dict[str, Any]]:
+        """Runs jobs one after the other in one worker; cancelling this call cancels the attack.
 
         Args:
-            job: An `attack_job`.
-            deadline: A `time.monotonic()` value; the attack stops then with what it has.
+            jobs: `attack_job`s.
+            deadline: A `time.monotonic()` value; a running attack stops then with what it has, and
+                those after it with nothing tried.
             on_progress: Called now and then with queries and margin.
 
         Raises:
-            AttackQueueFull: Too many jobs are waiting.
+            AttackQueueFull: Too many requests are waiting.
             AttacksUnavailable: There are no workers, or they cannot start.
             DeadlineExceeded: No worker was free in time.
             AttackWorkerLost: The worker died, or hung and was killed.
         """
         async with self._borrowed(deadline) as worker:
-            seconds = max(0.0, deadline - time.monotonic())
-            await worker.send({**job, "seconds": seconds})
-            async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                message = await worker.result(on_progress)
-        if "error" in message:
-            _LOGGER.error("attack failed: %s", message["error"])
-            raise InternalError("The attack failed. The log has more under its X-Request-ID.")
-        result: dict[str, Any] = message["result"]
-        return result
+            messages = [await _run_one(worker, job, deadline, on_progress) for job in jobs]
+        for message in messages:
+            if "error" in message:
+                _LOGGER.error("attack failed: %s", message["error"])
+                raise InternalError(SEE_LOG)
+        return [message["result"] for message in messages]
 
     @asynccontextmanager
     async def _borrowed(self, deadline: float) -> AsyncIterator[_Worker]:

@@ -1,7 +1,6 @@
 """The commands that ask a model: serve, predict, explain, attack."""
 
 import asyncio
-import logging
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from service.attack_pool import AttackPool, attack_job
 from service.digits import NotADigitError, digit_from_png
 from service.engine import Engine, Images
 from service.problems import Problem
+from service.request_id import log_with_request_ids
 from service.settings import Settings
 from service.state import check_packages, newest_packages
 
@@ -40,7 +40,7 @@ def serve(
 
     Example: whitebox serve --port 8000
     """
-    logging.basicConfig(level=log_level.upper(), format="%(levelname)s: %(message)s")
+    log_with_request_ids(log_level)
     settings = Settings()
     try:
         check_packages(settings)
@@ -106,7 +106,8 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
     pool.start()
     try:
         job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)
-        return await pool.run(job, time.monotonic() + limits.attack_timeout_seconds)
+        (found,) = await pool.run([job], time.monotonic() + limits.attack_timeout_seconds)
+        return found
     except Problem as problem:
         _fail(problem.detail)
     finally:

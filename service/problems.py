@@ -14,9 +14,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOGGER = logging.getLogger("service")
 _MOST_ERRORS_SHOWN = 20
+SEE_LOG = "The service failed on this request. Its log has more under the X-Request-ID of this answer."
 
 
 class PlacedError(BaseModel):
@@ -163,6 +165,30 @@ def _place(loc: Sequence[str | int]) -> list[str | int]:
     return [part for part in loc if not (isinstance(part, str) and (part[0].isupper() or "[" in part))]
 
 
+class UnexpectedErrors:
+    """ASGI middleware: an error that nobody expected becomes a problem, and its story goes to the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on and answers for it if that fails."""
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise
+            _LOGGER.exception("unexpected error in %s", scope["path"])
+            await InternalError(SEE_LOG).response()(scope, receive, send)
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
@@ -184,12 +210,7 @@ def install(app: FastAPI) -> None:
             return NotFound(detail).response()
         return InvalidInput(str(error.detail)).response()
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _LOGGER.error("unexpected error in %s", request.url.path, exc_info=error)
-        detail = "The service failed on this request. The log has more under its X-Request-ID."
-        return InternalError(detail).response()
-
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_middleware(UnexpectedErrors)

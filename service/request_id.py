@@ -1,7 +1,9 @@
-"""Every answer carries X-Request-ID: the client's own, or a new one."""
+"""Every answer, and every line of the log about it, carries the request's X-Request-ID."""
 
+import logging
 import re
 import uuid
+from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,8 +11,24 @@ HEADER = b"x-request-id"
 _ACCEPTABLE = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
+_CURRENT: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+def log_with_request_ids(level: str) -> None:
+    """Sets up logging to standard error, each line with the id of the request it is about."""
+
+    def add_id(record: logging.LogRecord) -> bool:
+        record.request_id = _CURRENT.get()
+        return True
+
+    handler = logging.StreamHandler()
+    handler.addFilter(add_id)
+    handler.setFormatter(logging.Formatter("%(levelname)s [%(request_id)s] %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
 class RequestIds:
-    """ASGI middleware; sets scope["request_id"] and the response header."""
+    """ASGI middleware: takes the client's id or makes one, and adds it to log and answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,7 +39,7 @@ class RequestIds:
             await self.app(scope, receive, send)
             return
         request_id = _given(scope) or uuid.uuid4().hex.encode()
-        scope["request_id"] = request_id.decode()
+        _CURRENT.set(request_id.decode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -38,10 +38,17 @@ def train(
     from training.data import load_digits
     from training.recipes import find_recipe
 
+    run = fit.Run(out or Path("runs") / f"{recipe}-{seed}")
     with _reported():
         chosen = find_recipe(recipe, epochs)
         digits = load_digits("train", chosen.network.labels, data_dir, sample)
-        run = fit.train(chosen, seed, digits, fit.Run(out or Path("runs") / f"{recipe}-{seed}"))
+        try:
+            fit.train(chosen, seed, digits, run)
+        except KeyboardInterrupt:
+            _CONSOLE.print(
+                f"Interrupted. The finished epochs are in {run.directory}; the same command goes on."
+            )
+            raise typer.Exit(130) from None
     _CONSOLE.print(f"Trained on {len(digits):,} digits. The network is in {run.network}.")
 
 

@@ -49,8 +49,12 @@ def attack_image(
     model = MeteredModel(network, ball, true_class, limits, closest, on_progress)
     reason: StoppedBy = "success"
     if not model.best.adversarial:
-        start = shape_of_another_class(network, true_class)
-        target = Target(model, image, torch.tensor([true_class]), lambda _images, _classes: start)
+        target = Target(
+            model,
+            image,
+            torch.tensor([true_class]),
+            lambda _images, _classes: shape_of_another_class(network, true_class),
+        )
         reason = _run(target, settings)
     best = model.best
     return AttackResult(

@@ -92,14 +92,13 @@ def _labels(asked: AttackRequest, engine: Engine, originals: list[dict[str, Any]
 async def _attack_all(
     service: Service, engine: Engine, images: Images, labels: list[int], asked: AttackRequest
 ) -> list[dict[str, Any]]:
-    """Attacks the images one after the other: a request holds one worker at most."""
     deadline = time.monotonic() + service.settings.attack_timeout_seconds
     budget = asked.query_budget or service.settings.max_attack_queries
-    found = []
-    for image, label in zip(images, labels, strict=True):
-        job = attack_job(engine, image, label, _settings(asked), budget)
-        found.append(await service.attacks.run(job, deadline))
-    return found
+    jobs = [
+        attack_job(engine, image, label, _settings(asked), budget)
+        for image, label in zip(images, labels, strict=True)
+    ]
+    return await service.attacks.run(jobs, deadline)
 
 
 def _outcomes(

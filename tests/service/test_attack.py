@@ -148,6 +148,10 @@ def test_deadline_queue_and_disconnect():
         assert result["stopped_by"] == "deadline"
         assert time.monotonic() - started < 8
 
+        results = attack(client, [FIVE] * 3, **endless).json()["results"]
+        assert [result["stopped_by"] for result in results] == ["deadline"] * 3
+        assert results[0]["queries"] > results[2]["queries"] == 1
+
         answers = []
         threads = [
             threading.Thread(target=lambda: answers.append(attack(client, [FIVE], **endless)))

@@ -1,5 +1,6 @@
 """Bad input gets the right problem that names the place, and the next request works."""
 
+import asyncio
 import base64
 import struct
 import zlib
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from running import ROOT
 
-from service import problems
+from service.app import create_app
 from service.problems import Problem, ProblemBody
+from service.settings import Settings
 
 BLANK = [[0.0] * 28] * 28
 
@@ -118,21 +120,25 @@ def test_unknown_paths_and_methods_are_problems_too(client):
     assert client.get("/v1/models/mnist-99").json()["type"] == "urn:whitebox:problem:model-not-found"
 
 
-def test_an_unexpected_error_shows_nothing_of_itself():
-    from fastapi import FastAPI
-    from starlette.testclient import TestClient
-
-    app = FastAPI()
-    problems.install(app)
+def test_an_unexpected_error_shows_nothing_of_itself_but_goes_to_the_log(caplog):
+    app = create_app(Settings())
 
     @app.get("/broken")
     def broken() -> None:
         raise RuntimeError("secret of the house")
 
-    answer = TestClient(app, raise_server_exceptions=False).get("/broken")
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/broken", headers={"X-Request-ID": "abc"})
+
+    answer = asyncio.run(ask())
     assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Request-ID"] == "abc"
     assert answer.json()["type"] == "urn:whitebox:problem:internal-error"
     assert "secret" not in answer.text
+    assert "secret of the house" in caplog.text
 
 
 def test_every_problem_is_documented_and_stable():

@@ -47,6 +47,18 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_
         assert torch.equal(value, resumed[name]), name
 
 
+def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
+    run = Run(tmp_path / "interrupted")
+    process = subprocess.Popen([*COMMAND, str(run.directory)], stdout=subprocess.PIPE, text=True)
+    while not epochs(run):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on" in " ".join(out.split())
+
+
 def test_training_learns_from_real_digits(finished):
     card = make_card("run", finished.load().freeze(), load_digits("test", (3, 5), sample=True), [], True)
     assert card["clean"]["accuracy"] > 0.7
