@@ -13,6 +13,7 @@ for _command in (
     service.cli.attack,
     training.cli.train,
     training.cli.evaluate,
+    training.cli.certify,
     training.cli.export,
 ):
     app.command()(_command)

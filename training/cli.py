@@ -1,4 +1,4 @@
-"""The commands that make a model: train, evaluate, export.
+"""The commands that make and measure a model: train, evaluate, certify, export.
 
 What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
 """
@@ -7,13 +7,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from model.artifact import MANIFEST, PackageError, read_package, write_atomically
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from model.network import WhiteBoxNetwork
 
 _CONSOLE = Console()
 
@@ -68,24 +71,40 @@ def evaluate(
 
     Example: whitebox evaluate artifacts/mnist-3v5/1 --attack pgd --attack apgd --limit 200
     """
-    from model.network import WhiteBoxNetwork
     from training.data import load_digits
     from training.evaluate import find_attacks, make_card
-    from training.fit import Run
 
-    is_package = (target / MANIFEST).exists()
     with _reported():
-        network = WhiteBoxNetwork.from_package(read_package(target)) if is_package else Run(target).load()
-        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
         attacks = find_attacks(attack or ["pgd"], epsilon)
-        name = "/".join(target.absolute().parts[-2:]) if is_package else target.absolute().name
+        name, network = _load(target)
+        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
         card = make_card(name, network.freeze(), digits, attacks)
-    path = out or (None if is_package else Run(target).card)
-    _CONSOLE.print_json(data=card)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(card, indent=2) + "\n").encode())
-        _CONSOLE.print(f"The card is in {path}.")
+    _show_card(card, out or (None if _is_package(target) else target / "card.json"))
+
+
+def certify(
+    target: Annotated[Path, typer.Argument(help="A run directory or a model package.")],
+    epsilon: Annotated[
+        list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the card goes.")] = None,
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
+) -> None:
+    """Count the digits that provably no attack in an L-inf ball can turn, by interval bounds.
+
+    Example: whitebox certify artifacts/mnist-3v5/1 --epsilon 0.1 --epsilon 0.2
+    """
+    from training.data import load_digits
+    from training.evaluate import make_certified_card
+
+    with _reported():
+        name, network = _load(target)
+        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
+        card = make_certified_card(name, network.freeze(), digits, epsilon or [0.1, 0.2, 0.3])
+    _show_card(card, out)
 
 
 def export(
@@ -102,6 +121,29 @@ def export(
     with _reported():
         package = export_run(Run(run), out)
     _CONSOLE.print(f"{package.name} version {package.version} is in {package.directory}.")
+
+
+def _is_package(target: Path) -> bool:
+    return (target / MANIFEST).exists()
+
+
+def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
+    """Returns the name and the network of a package or a finished run."""
+    from model.network import WhiteBoxNetwork
+    from training.fit import Run
+
+    if _is_package(target):
+        package = read_package(target)
+        return f"{package.name}/{package.version}", WhiteBoxNetwork.from_package(package)
+    return target.absolute().name, Run(target).load()
+
+
+def _show_card(card: dict[str, Any], path: Path | None) -> None:
+    _CONSOLE.print_json(data=card)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(card, indent=2) + "\n").encode())
+        _CONSOLE.print(f"The card is in {path}.")
 
 
 @contextmanager

@@ -12,12 +12,14 @@ from torch import Tensor
 from model.attacks import catalogue
 from model.attacks.ball import Ball
 from model.attacks.settings import ATTACKS, AttackSettings
+from model.certify import Certifier
 from model.frozen import FrozenNetwork
 from training.data import Digits
 from training.errors import TrainingError
 from training.versions import code_versions
 
 _BATCH = 200
+_CERTIFY_BATCH = 16
 # The decision-based attacks start from images that an attack on one digit draws.
 _NEED_STARTS = ("boundary", "hopskipjump")
 
@@ -72,11 +74,46 @@ def make_card(
         ]
     right = int(_correct(network, digits.images, digits.classes).sum())
     return {
-        "model": name,
-        "code": code_versions(),
-        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+        **_card_head(name, digits),
         "clean": {"accuracy": round(right / len(digits), 6), "correct": right},
         "attacks": [result.to_dict() for result in results],
+    }
+
+
+def certified_accuracy(
+    network: FrozenNetwork, digits: Digits, epsilons: list[float], quiet: bool = False
+) -> list[dict[str, Any]]:
+    """Returns for each epsilon how many digits no attack within it can turn (model/certify.py)."""
+    certifier, results = Certifier.of(network), []
+    with Progress(transient=True, disable=quiet) as progress:
+        task = progress.add_task("certifying", total=len(digits) * len(epsilons))
+        for epsilon in epsilons:
+            started, count = time.perf_counter(), 0
+            for images, classes in zip(
+                digits.images.split(_CERTIFY_BATCH), digits.classes.split(_CERTIFY_BATCH), strict=True
+            ):
+                count += int(certifier.certified(images, classes, epsilon).sum())
+                progress.advance(task, len(images))
+            results.append(
+                {
+                    "norm": "linf",
+                    "epsilon": epsilon,
+                    "certified_accuracy": round(count / len(digits), 6),
+                    "certified": count,
+                    "milliseconds_an_image": round(1000 * (time.perf_counter() - started) / len(digits), 3),
+                }
+            )
+    return results
+
+
+def make_certified_card(
+    name: str, network: FrozenNetwork, digits: Digits, epsilons: list[float], quiet: bool = False
+) -> dict[str, Any]:
+    """Returns the card of certified accuracy, by interval bounds."""
+    return {
+        **_card_head(name, digits),
+        "bound": "interval",
+        "certified": certified_accuracy(network, digits, epsilons, quiet),
     }
 
 
@@ -104,6 +141,14 @@ def robustness(
         withstood += int(right.sum())
         after_batch()
     return Robustness(settings, withstood, len(digits), time.perf_counter() - started)
+
+
+def _card_head(name: str, digits: Digits) -> dict[str, Any]:
+    return {
+        "model": name,
+        "code": code_versions(),
+        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+    }
 
 
 @torch.no_grad()

@@ -1,0 +1,154 @@
+"""Certificates: the bounds really bound, and no attack breaks a certificate."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from model.attacks import catalogue
+from model.attacks.ball import Ball
+from model.attacks.metered import Limits, margins
+from model.attacks.settings import AttackSettings
+from model.attacks.single import attack_image
+from model.certify import (
+    CERTAIN_MARGIN,
+    Certifier,
+    Interval,
+    bright_interval,
+    linear_interval,
+    margin_lower_bound,
+    shape_interval,
+    two_step_interval,
+)
+from model.convolutional import bright_map
+from model.frozen import FrozenNetwork
+
+pixels = hnp.arrays(np.float32, (1, 1, 28, 28), elements=st.floats(0, 1, width=32))
+
+
+@pytest.fixture(scope="module")
+def certifier(frozen) -> Certifier:
+    return Certifier.of(frozen)
+
+
+@pytest.fixture(scope="module")
+def classes(digits) -> torch.Tensor:
+    return torch.from_numpy((digits[1] == 5).astype(np.int64))
+
+
+def test_linear_bounds_are_exact_on_small_numbers():
+    box = Interval(torch.tensor([0.0, -1.0]), torch.tensor([2.0, 3.0]))
+    bounds = linear_interval(box, torch.tensor([[1.0, 1.0], [2.0, -1.0]]))
+    assert bounds.lower.tolist() == [-1, -3]
+    assert bounds.upper.tolist() == [5, 5]
+
+
+def test_margin_takes_the_best_right_pose_for_every_wrong_one():
+    rows = torch.tensor([[[1.0, 0, -1], [0, 1.0, -1]], [[-1.0, -1, 2], [-1, -1, 2]]])
+    shapes = Interval(torch.tensor([[3.0, 1, 0]]), torch.tensor([[4.0, 5, 1]]))
+    # pose 0 of the right class: 2 * s0 + s1 - 3 * s2 >= 6 + 1 - 3; pose 1: s0 + 2 * s1 - 3 * s2 >= 3 + 2 - 3
+    assert margin_lower_bound(shapes, rows, torch.tensor([0])).tolist() == [4]
+
+
+def test_without_a_ball_the_bound_is_the_margin(certifier, frozen, images, classes):
+    bound = certifier.margin_lower_bound(images[:100], classes[:100], 0.0)
+    logits = frozen(images[:100])
+    margin = [margins(row[None], int(true)).item() for row, true in zip(logits, classes[:100], strict=True)]
+    assert bound.tolist() == pytest.approx(margin, abs=1e-4)
+
+
+def assert_between(value: torch.Tensor, bounds: Interval) -> None:
+    assert (value >= bounds.lower - 1e-9).all()
+    assert (value <= bounds.upper + 1e-9).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(centre=pixels, direction=pixels, epsilon=st.floats(0, 0.5), true=st.integers(0, 1))
+def test_every_layer_stays_within_its_bounds(frozen, certifier, centre, direction, epsilon, true):
+    image = torch.from_numpy(centre).double()
+    moved = (image + epsilon * (2 * torch.from_numpy(direction).double() - 1)).clamp(0, 1)
+    assert_layers_within(frozen, certifier, image, moved, epsilon, true)
+
+
+def test_every_layer_stays_within_its_bounds_at_corners_of_real_balls(frozen, certifier, images):
+    generator = torch.Generator().manual_seed(0)
+    for image in images[::25].double():
+        sign = torch.randint(0, 2, image.shape, generator=generator).double() * 2 - 1
+        moved = (image + 0.2 * sign).clamp(0, 1)
+        assert_layers_within(frozen, certifier, image[None], moved[None], 0.2, 0)
+
+
+def assert_layers_within(frozen, certifier, image, moved, epsilon, true):
+    exact = FrozenNetwork(*_parts(frozen)).double()
+    trace = exact.trace(moved)
+    two_step = two_step_interval(image, epsilon + 1e-12, certifier.terms)
+    bright = bright_interval(two_step, certifier.kernels)
+    shapes = shape_interval(bright, certifier.templates)
+    assert_between(trace.two_step[:, None], two_step)
+    assert_between(bright_map(trace.two_step[:, None], certifier.kernels).value, bright)
+    assert_between(trace.shapes, shapes)
+    bound = certifier.margin_lower_bound(image, torch.tensor([true]), epsilon)
+    assert margins(trace.logits, true).item() >= bound.item() - 1e-9
+
+
+def _parts(frozen):
+    return frozen.terms, frozen.kernels, frozen.templates, frozen.rows
+
+
+def test_bounds_fall_as_epsilon_grows(certifier, images, classes):
+    previous = torch.full((40,), torch.inf, dtype=torch.float64)
+    for epsilon in np.linspace(0, 0.5, 11):
+        bound = certifier.margin_lower_bound(images[::25], classes[::25], float(epsilon))
+        assert (bound <= previous).all()
+        previous = bound
+
+
+def test_an_image_is_certified_at_its_radius_and_not_much_beyond(certifier, images, classes):
+    some, true = images[::125], classes[::125]
+    radius = certifier.certified_radius(some, true)
+    assert (radius > 0).all()
+    for image, label, each in zip(some[:, None], true[:, None], radius.tolist(), strict=True):
+        assert certifier.certified(image, label, each)
+        assert not certifier.certified(image, label, each + 0.002)
+
+
+def test_a_misclassified_image_has_no_certificate(certifier, frozen, images):
+    wrong = frozen(images[:20]).argmin(dim=1)
+    assert not certifier.certified(images[:20], wrong, 0.0).any()
+    assert certifier.certified_radius(images[:3], wrong[:3]).tolist() == [0, 0, 0]
+
+
+def test_the_answer_does_not_depend_on_batch_mates(certifier, images, classes):
+    together = certifier.margin_lower_bound(images[:20], classes[:20], 0.1)
+    alone = certifier.margin_lower_bound(images[7:8], classes[7:8], 0.1)
+    assert together[7].item() == pytest.approx(alone.item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "apgd", "fab", "square", "deepfool"])
+@pytest.mark.parametrize("epsilon", [0.1, 0.2])
+def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, attack, epsilon):
+    some, true = images[::8], classes[::8]
+    holds = certifier.certified(some, true, epsilon)
+    assert holds.sum() > 40  # there are certificates to break
+    some, true = some[holds], true[holds]
+    steps = 200 if attack == "square" else 20
+    found = catalogue.run(
+        catalogue.Target(frozen, some, true), AttackSettings(attack, "linf", epsilon, steps)
+    )
+    inside = torch.cat(
+        [Ball(a[None], epsilon, "linf").project(b[None]) for a, b in zip(some, found, strict=True)]
+    )
+    assert (frozen(inside).argmax(dim=1) == true).all()
+
+
+@pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "boundary", "hopskipjump"])
+def test_no_attack_breaks_a_certificate_at_the_certified_radius(certifier, frozen, images, classes, attack):
+    steps = {"square": 300, "boundary": 200, "hopskipjump": 3}.get(attack, 40)
+    for index in range(0, 1000, 125):
+        image, true = images[index : index + 1], classes[index : index + 1]
+        radius = certifier.certified_radius(image, true).item()
+        asked = AttackSettings(attack, "linf", radius, steps)
+        assert not attack_image(frozen, image, int(true), asked, Limits()).success
+    assert CERTAIN_MARGIN > 1e-5
