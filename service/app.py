@@ -75,14 +75,14 @@ def load(settings: Settings) -> Service:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Adds to FastAPI's schema the bodies that the routes read themselves."""
+    """Adds to FastAPI's schema the bodies that routes read themselves, and the problems."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        requests = (schemas.PredictRequest, schemas.ExplainRequest, schemas.AttackRequest)
+        named = (schemas.PredictRequest, schemas.ExplainRequest, schemas.AttackRequest, problems.ProblemBody)
         _, definitions = models_json_schema(
-            [(request, "validation") for request in requests],
+            [(model, "validation") for model in named],
             ref_template="#/components/schemas/{model}",
         )
         schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])

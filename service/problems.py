@@ -153,16 +153,21 @@ def invalid_input(error: ValidationError | RequestValidationError) -> InvalidInp
     return InvalidInput(f"{where}: {first.msg}{more}", placed)
 
 
+def _in_image(loc: Sequence[str | int]) -> bool:
+    """Tells whether a place is inside one image: images.N.BRANCH, where pydantic names the union's branch."""
+    return len(loc) > 2 and loc[0] == "images"
+
+
 def _of_other_branch(error: Mapping[str, Any]) -> bool:
     """Tells whether the error only says that a nested list is no PNG object, or the reverse."""
-    return error["type"] in {"model_type", "model_attributes_type"} or (
-        error["type"] == "list_type" and isinstance(error["input"], dict)
-    )
+    is_object = isinstance(error["input"], dict)
+    wrong_kind = {"model_type"} if not is_object else {"list_type"}
+    return len(error["loc"]) == 3 and _in_image(error["loc"]) and error["type"] in wrong_kind
 
 
 def _place(loc: Sequence[str | int]) -> list[str | int]:
-    """Drops the names that pydantic gives to the branches of a union."""
-    return [part for part in loc if not (isinstance(part, str) and (part[0].isupper() or "[" in part))]
+    """Drops the name that pydantic gives to the branch of an image's union, at images.N.BRANCH."""
+    return [*loc[:2], *loc[3:]] if _in_image(loc) else list(loc)
 
 
 class UnexpectedErrors:

@@ -6,11 +6,11 @@ run on the hot path; the tests hold every answer against its schema.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from model.attacks.settings import AttackName, Norm
 
-Pixel = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)]
+Pixel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Row = Annotated[list[Pixel], Field(min_length=28, max_length=28)]
 NestedImage = Annotated[
     list[Row],
@@ -22,9 +22,9 @@ PARTS: tuple[Part, ...] = ("two_step", "bright", "shapes", "claims", "attributio
 
 
 class Request(BaseModel):
-    """Base of request bodies: what is not known is refused, not ignored."""
+    """Base of request bodies: what is not known is refused, not ignored, and nothing is guessed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class PngImage(Request):

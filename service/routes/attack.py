@@ -20,11 +20,10 @@ from service.problems import (
     DeadlineExceeded,
     InvalidInput,
     PlacedError,
-    ProblemBody,
     UnsupportedMediaType,
 )
 from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
-from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body
+from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body, problem
 from service.schemas import AttackAnswer, AttackRequest
 from service.state import Service, service_of
 
@@ -33,8 +32,8 @@ Result = TypeVar("Result")
 
 _EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "attack": "pgd", "epsilon": 0.3, "labels": [3]}
 _OWN_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    problem.status: {"model": ProblemBody, "description": problem.title}
-    for problem in (AttackQueueFull, AttackWorkerLost, AttacksUnavailable, DeadlineExceeded)
+    kind.status: problem(kind.title)
+    for kind in (AttackQueueFull, AttackWorkerLost, AttacksUnavailable, DeadlineExceeded)
 }
 
 

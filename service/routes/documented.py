@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.problems import ProblemBody
+from service.problems import BodyTooLarge, ModelNotFound, ProblemBody, UnsupportedMediaType
 
 # examples/three.png, a test digit of MNIST
 EXAMPLE_PNG = (
@@ -14,14 +14,19 @@ EXAMPLE_PNG = (
     "1/UaOc56emMCYSn1kVPc4s8reLGtylkn+dnV3QFHC1tlc6HoywAAAABJRU5ErkJggg=="
 )
 
+
+def problem(description: str) -> dict[str, Any]:
+    """Returns the documentation of an answer that is a problem."""
+    schema = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+
+
+MODEL_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: problem(ModelNotFound.title)}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "description": description}
-    for status, description in {
-        404: "The model is not loaded",
-        413: "The body is too large",
-        415: "Neither JSON nor a PNG",
-        422: "The input is not valid; `errors` names the places",
-    }.items()
+    **MODEL_NOT_FOUND,
+    413: problem(BodyTooLarge.title),
+    415: problem(UnsupportedMediaType.title),
+    422: problem("The input is not valid; `errors` names the places"),
 }
 
 

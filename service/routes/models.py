@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.engine import Engine
-from service.routes.documented import PROBLEMS
+from service.routes.documented import MODEL_NOT_FOUND
 from service.schemas import ModelDetails, ModelList
 from service.state import service_of
 
@@ -20,7 +20,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"default": service.settings.default_model, "models": models}
 
 
-@router.get("/v1/models/{name}", response_model=ModelDetails, responses={404: PROBLEMS[404]})
+@router.get("/v1/models/{name}", response_model=ModelDetails, responses=MODEL_NOT_FOUND)
 async def get_model(request: Request, name: str) -> dict[str, Any]:
     """Show a model's manifest: labels, digests, how it was trained, measured results."""
     engine = service_of(request).engine(name)

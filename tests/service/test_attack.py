@@ -66,7 +66,8 @@ def test_labels_default_to_what_the_model_says(client, digits):
     [
         ({"attack": "teleport"}, ["attack"]),
         ({"attack": "pgd", "epsilon": -0.1}, ["epsilon"]),
-        ({"attack": "pgd", "epsilon": "0.3e"}, ["epsilon"]),
+        ({"attack": "pgd", "epsilon": "0.3"}, ["epsilon"]),
+        ({"attack": "pgd", "seed": False}, ["seed"]),
         ({"attack": "pgd", "norm": "l7"}, ["norm"]),
         ({"attack": "pgd", "labels": [3, 5]}, ["labels"]),
         ({"attack": "pgd", "labels": [4]}, ["labels", 0]),

@@ -126,7 +126,8 @@ def test_openapi_names_every_contract_and_its_examples_work_when_pasted(client):
         body = operation["requestBody"]["content"]["application/json"]
         name = body["schema"]["$ref"].rsplit("/", 1)[1]
         assert name in schema["components"]["schemas"]
-        assert "422" in operation["responses"]
+        for status in ("404", "413", "415", "422"):
+            assert list(operation["responses"][status]["content"]) == ["application/problem+json"]
         answer = client.post(path, json=body["example"])
         assert answer.status_code == 200
     assert client.get("/docs").status_code == 200
