@@ -64,7 +64,7 @@ def assert_between(value: torch.Tensor, bounds: Interval) -> None:
     assert (value <= bounds.upper + 1e-9).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(centre=pixels, direction=pixels, epsilon=st.floats(0, 0.5), true=st.integers(0, 1))
 def test_every_layer_stays_within_its_bounds(frozen, certifier, centre, direction, epsilon, true):
     image = torch.from_numpy(centre).double()
@@ -129,11 +129,11 @@ def test_the_answer_does_not_depend_on_batch_mates(certifier, images, classes):
 @pytest.mark.parametrize("attack", ["fgsm", "pgd", "apgd", "fab", "square", "deepfool"])
 @pytest.mark.parametrize("epsilon", [0.1, 0.2])
 def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, attack, epsilon):
-    some, true = images[::8], classes[::8]
+    some, true = images[::16], classes[::16]
     holds = certifier.certified(some, true, epsilon)
-    assert holds.sum() > 40  # there are certificates to break
+    assert holds.sum() > 20  # there are certificates to break
     some, true = some[holds], true[holds]
-    steps = 200 if attack == "square" else 20
+    steps = 100 if attack == "square" else 20
     found = catalogue.run(
         catalogue.Target(frozen, some, true), AttackSettings(attack, "linf", epsilon, steps)
     )
@@ -146,7 +146,7 @@ def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, atta
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "boundary", "hopskipjump"])
 def test_no_attack_breaks_a_certificate_at_the_certified_radius(certifier, frozen, images, classes, attack):
     steps = {"square": 300, "boundary": 200, "hopskipjump": 3}.get(attack, 40)
-    for index in range(0, 1000, 125):
+    for index in range(0, 1000, 250):
         image, true = images[index : index + 1], classes[index : index + 1]
         radius = certifier.certified_radius(image, true).item()
         asked = AttackSettings(attack, "linf", radius, steps)

@@ -107,7 +107,7 @@ def test_workers_leave_the_processor_to_predictions(server):
 
 
 def test_predictions_go_on_while_an_attack_runs(client, three):
-    slow = threading.Thread(target=attack, args=(client, [three]), kwargs={"attack": "square"})
+    slow = threading.Thread(target=attack, args=(client, [three]), kwargs={"attack": "square", "steps": 1500})
     slow.start()
     for _ in range(20):
         assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
