@@ -14,9 +14,8 @@ from service.digits import NotADigitError, digit_from_base64, digit_from_png
 from service.engine import Images
 from service.problems import (
     BodyTooLarge,
-    InvalidInput,
-    PlacedError,
     UnsupportedMediaType,
+    invalid_at,
     invalid_input,
 )
 from service.schemas import ImagesRequest, InputImage, PngImage
@@ -124,7 +123,7 @@ def images_of(request: ImagesRequest, most: int, settings: Settings) -> Intake:
     """
     if len(request.images) > most:
         problem = f"{len(request.images)} images are too many, at most {most} are allowed"
-        raise _at(["images"], problem)
+        raise invalid_at(["images"], problem)
     if not any(isinstance(image, PngImage) for image in request.images):
         return Intake(_array(request.images), [None] * len(request.images))
     read = [_image(image, index, settings) for index, image in enumerate(request.images)]
@@ -147,7 +146,7 @@ def image_of_png(body: bytes, settings: Settings) -> Intake:
     try:
         image, steps = digit_from_png(body, settings.max_png_pixels)
     except NotADigitError as error:
-        raise _at([], str(error)) from None
+        raise invalid_at([], str(error)) from None
     return Intake(image[None], [steps])
 
 
@@ -157,9 +156,4 @@ def _image(image: InputImage, index: int, settings: Settings) -> tuple[Images, l
     try:
         return digit_from_base64(image.png, settings.max_png_pixels)
     except NotADigitError as error:
-        raise _at(["images", index, "png"], str(error)) from None
-
-
-def _at(loc: list[str | int], message: str) -> InvalidInput:
-    where = ".".join(map(str, loc)) or "the body"
-    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
+        raise invalid_at(["images", index, "png"], str(error)) from None

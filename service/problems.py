@@ -153,6 +153,12 @@ def invalid_input(error: ValidationError | RequestValidationError) -> InvalidInp
     return InvalidInput(f"{where}: {first.msg}{more}", placed)
 
 
+def invalid_at(loc: list[str | int], message: str) -> InvalidInput:
+    """Returns the problem of one place in the input; an empty place is the body itself."""
+    where = ".".join(map(str, loc)) or "the body"
+    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
+
+
 def _in_image(loc: Sequence[str | int]) -> bool:
     """Tells whether a place is inside one image: images.N.BRANCH, where pydantic names the union's branch."""
     return len(loc) > 2 and loc[0] == "images"

@@ -18,9 +18,8 @@ from service.problems import (
     AttacksUnavailable,
     AttackWorkerLost,
     DeadlineExceeded,
-    InvalidInput,
-    PlacedError,
     UnsupportedMediaType,
+    invalid_at,
 )
 from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body, problem
@@ -68,7 +67,7 @@ async def attack(request: Request) -> Response:
 def _check_budget(asked: AttackRequest, service: Service) -> None:
     most = service.settings.max_attack_queries
     if asked.query_budget is not None and asked.query_budget > most:
-        raise _at(["query_budget"], f"at most {most} queries an image are allowed")
+        raise invalid_at(["query_budget"], f"at most {most} queries an image are allowed")
 
 
 def _settings(asked: AttackRequest) -> AttackSettings:
@@ -81,10 +80,10 @@ def _labels(asked: AttackRequest, engine: Engine, originals: list[dict[str, Any]
     if asked.labels is None:
         return [original["label"] for original in originals]
     if len(asked.labels) != len(originals):
-        raise _at(["labels"], f"{len(asked.labels)} labels for {len(originals)} images")
+        raise invalid_at(["labels"], f"{len(asked.labels)} labels for {len(originals)} images")
     for index, label in enumerate(asked.labels):
         if label not in engine.labels:
-            raise _at(["labels", index], f"the model tells {engine.labels} apart, not {label}")
+            raise invalid_at(["labels", index], f"the model tells {engine.labels} apart, not {label}")
     return asked.labels
 
 
@@ -139,8 +138,3 @@ async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, Resu
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _at(loc: list[str | int], message: str) -> InvalidInput:
-    where = ".".join(map(str, loc))
-    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
