@@ -91,6 +91,8 @@ def _example() -> Tensor:
 def _program(network: FrozenNetwork) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
     program = torch.export.export(network, (_example(),), dynamic_shapes=shapes)
+    for node in program.graph.nodes:  # names places in the source of the machine that exports
+        node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()

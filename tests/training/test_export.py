@@ -61,6 +61,7 @@ def test_graphs_name_no_place_of_the_machine_that_wrote_them(package):
         onnx.checker.check_model(onnx.load_from_string(content))
         assert b"site-packages" not in content
         assert b".py" not in content
+    assert b"frozen.py" not in package.read(PROGRAM)
 
 
 def test_torch_program_loads_and_agrees(package, frozen, images):
