@@ -1,37 +1,25 @@
 """Sound bounds on the logits over an L-inf ball: a certificate that no attack inside it can succeed.
 
-Interval arithmetic through the four layers, in float64. The two-step layer is monotone in each pixel, so its
-interval is exact. A kernel's response is linear in the patch, so its interval is exact; hence so is the
-upper bound of the maximum over kernels, while its lower bound is the best of the kernels' lower bounds. The
-same holds for templates. The margin subtracts the rows of the logical layer before it bounds: for every
-pose of a wrong class, the best pose of the right one.
+The margin is bounded as in model/bounds.py, in float64.
 
 The bounds fall as epsilon grows, since a larger box holds the smaller one, so a certified radius can be
 found by bisection.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from model.bounds import bright_interval, margin_lower_bound, shape_interval, two_step_interval
 from model.frozen import FrozenNetwork
-from model.two_step import TwoStepTerms, two_step
+from model.two_step import TwoStepTerms
 
 # A margin counts as certain only above this: ten times what float32 logits may be off (1e-5), so that the
 # certificate holds for the exported graph on any runtime.
 CERTAIN_MARGIN = 1e-4
 # Epsilon is widened by this, so that a pixel that lands exactly on a threshold counts as movable.
 _OUTWARD = 1e-7
-
-
-class Interval(NamedTuple):
-    """Element-wise bounds, both of one shape."""
-
-    lower: Tensor
-    upper: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,49 +93,3 @@ class Certifier:
     def _certified_each(self, images: Tensor, classes: Tensor, epsilons: Tensor) -> Tensor:
         each = zip(images[:, None], classes[:, None], epsilons.tolist(), strict=True)
         return torch.cat([self.certified(image, true, epsilon) for image, true, epsilon in each])
-
-
-def two_step_interval(images: Tensor, epsilon: float, terms: TwoStepTerms) -> Interval:
-    """Bounds the two-step layer over the ball, exactly: (N, 1, H, W)."""
-    lower, upper = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
-    return Interval(two_step(lower, terms), two_step(upper, terms))
-
-
-def bright_interval(pixels: Interval, kernels: Tensor) -> Interval:
-    """Bounds the bright map (N, 1, H, W) given the two-step map's bounds."""
-    side = kernels.shape[-1]
-    patches = (F.unfold(bound, side, padding=side // 2).transpose(1, 2) for bound in pixels)
-    lower, upper = linear_interval(Interval(*patches), kernels.flatten(1))  # (N, H * W, K)
-    best = (bound.amax(dim=2).view_as(pixels.lower) for bound in (lower, upper))
-    return Interval(*((bound / side).relu() for bound in best))
-
-
-def shape_interval(bright: Interval, templates: Tensor) -> Interval:
-    """Bounds the activations (N, F) given the bright map's bounds."""
-    count, poses = templates.shape[:2]
-    flat = Interval(bright.lower.flatten(1), bright.upper.flatten(1))
-    lower, upper = linear_interval(flat, templates.flatten(2).flatten(0, 1))  # (N, F * P)
-    return Interval(*(bound.view(-1, count, poses).amax(dim=2).relu() for bound in (lower, upper)))
-
-
-def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tensor:
-    """Bounds the margin (N,) given the activations' bounds (N, F).
-
-    logit_t - logit_c = min over poses r of c, max over poses q of t, of (row_tq - row_cr) . shapes.
-    """
-    margins = []
-    for index, true in enumerate(classes.tolist()):
-        own = Interval(shapes.lower[index], shapes.upper[index])
-        others = torch.cat([rows[c] for c in range(len(rows)) if c != true])  # (R, F)
-        differences = rows[true][None] - others[:, None]  # (R, Q, F)
-        margins.append(linear_interval(own, differences).lower.amax(dim=1).amin())
-    return torch.stack(margins)
-
-
-def linear_interval(values: Interval, weights: Tensor) -> Interval:
-    """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I)."""
-    positive, negative = weights.clamp(min=0).mT, weights.clamp(max=0).mT
-    return Interval(
-        values.lower @ positive + values.upper @ negative,
-        values.upper @ positive + values.lower @ negative,
-    )

