@@ -45,8 +45,9 @@ def train(
     with _reported():
         chosen = find_recipe(recipe, epochs)
         digits = load_digits("train", chosen.network.labels, data_dir, sample)
+        validation = load_digits("validation", chosen.network.labels, data_dir, sample)
         try:
-            fit.train(chosen, seed, digits, run)
+            fit.train(chosen, seed, digits, validation, run)
         except KeyboardInterrupt:
             _CONSOLE.print(
                 f"Interrupted. The finished epochs are in {run.directory}; the same command goes on."
@@ -135,7 +136,7 @@ def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
     if _is_package(target):
         package = read_package(target)
         return f"{package.name}/{package.version}", WhiteBoxNetwork.from_package(package)
-    return target.absolute().name, Run(target).load()
+    return target.absolute().name, Run(target).load_white_box()
 
 
 def _show_card(card: dict[str, Any], path: Path | None) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from training.data import load_digits
 from training.evaluate import make_card
 from training.fit import Run, RunError, add_noise, train
+from training.objectives import count_correct
 from training.recipes import PAPER, Noise, find_recipe
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
@@ -73,9 +74,9 @@ def test_a_finished_run_is_not_trained_again(finished):
 
 
 def test_a_run_with_another_seed_is_not_overwritten(finished):
-    digits = load_digits("train", (3, 5), sample=True)
+    digits, validation = (load_digits(split, (3, 5), sample=True) for split in ("train", "validation"))
     with pytest.raises(RunError, match="another recipe, seed or data"):
-        train(PAPER.shortened(4), 8, digits, finished, quiet=True)
+        train(PAPER.shortened(4), 8, digits, validation, finished, quiet=True)
 
 
 def test_an_unfinished_run_says_how_to_go_on(finished, tmp_path):
@@ -102,3 +103,11 @@ def test_papers_recipe_is_the_papers():
     assert (recipe.learning_rate, recipe.weight_decay) == (3e-3, 3e-6)
     assert (recipe.batch_size, recipe.epochs) == (200, 15)
     assert recipe.noise == Noise(0.05, 0.25, 0.7)
+
+
+def test_every_epoch_is_measured_on_validation_digits(finished):
+    lines = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
+    validation = load_digits("validation", (3, 5), sample=True)
+    correct = count_correct(finished.load(), validation.images, validation.classes)
+    assert lines[-1]["validation_accuracy"] == round(correct / len(validation), 6)
+    assert finished.description()["validation"]["sha256"] == validation.digest
