@@ -85,8 +85,6 @@ def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tenso
 
 def linear_interval(values: Interval, weights: Tensor) -> Interval:
     """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I)."""
-    positive, negative = weights.clamp(min=0).mT, weights.clamp(max=0).mT
-    return Interval(
-        values.lower @ positive + values.upper @ negative,
-        values.upper @ positive + values.lower @ negative,
-    )
+    centre = (values.lower + values.upper) / 2 @ weights.mT
+    reach = (values.upper - values.lower) / 2 @ weights.abs().mT
+    return Interval(centre - reach, centre + reach)
