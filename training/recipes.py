@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from model.network import NetworkConfig
 from training.architectures import Config, config_to_dict
+from training.certified import Certified
 from training.errors import TrainingError
 from training.objectives import CrossEntropy, Objective
-from training.schedules import LinearDecay, Schedule
+from training.schedules import LinearDecay, OneCycle, Schedule
 
 Kind = Literal["whitebox", "baseline", "ablation"]
 
@@ -85,7 +86,27 @@ PAPER = Recipe(
     noise=Noise(mean=0.05, std=0.25, probability=0.7),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER,)}
+PAPER_10 = replace(
+    PAPER, name="paper-10", title="paper, ten digits", network=NetworkConfig(labels=tuple(range(10)))
+)
+
+CERTIFIED_10 = Recipe(
+    name="certified-10",
+    title="certified, ten digits",
+    network=NetworkConfig(
+        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=16, poses=72
+    ),
+    epochs=20,
+    batch_size=200,
+    learning_rate=6e-3,
+    schedule=OneCycle(warm_up=0.2, start=0.02),
+    weight_decay=0.0,
+    noise=NO_NOISE,
+    objective=Certified(),
+    start={"two_step.thresholds": (0.35, 0.6)},
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED_10)}
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
