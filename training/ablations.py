@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.affine import AffineLayer
 from model.convolutional import ConvolutionalLayer
+from model.frozen import FrozenNetwork
 from model.network import NetworkConfig, WhiteBoxNetwork
 from model.two_step import TwoStepLayer
 
@@ -63,6 +64,14 @@ class AblatedNetwork(nn.Module):
         bright = self.convolutional(self.two_step(image))  # (N, 1, 28, 28)
         logits: Tensor = self.logical(self.affine(bright))  # (N, classes)
         return logits
+
+    def freeze(self) -> FrozenNetwork | None:
+        """Returns the network as plain tensors if all four layers are there, else None."""
+        two_step, convolutional = self.two_step, self.convolutional
+        if isinstance(two_step, TwoStepLayer) and isinstance(convolutional, ConvolutionalLayer):
+            rows = self.logical.expand()
+            return FrozenNetwork(two_step.terms(), convolutional.expand(), self.affine.expand(), rows)
+        return None
 
     def constrain_(self) -> None:
         """Brings the layers that are there back into their allowed sets."""

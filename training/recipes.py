@@ -117,7 +117,7 @@ _BASELINES = (
         name="cnn-adversarial",
         title="small CNN, adversarial training",
         epochs=12,
-        objective=Adversarial(epsilon=0.3, steps=10, step_size=0.075),
+        objective=Adversarial(epsilon=0.3, steps=10, step_size=0.075, ramp=0.5),
     ),
 )
 _ABLATIONS = (

@@ -1,0 +1,132 @@
+"""Every recipe trains on real digits, loads back, and goes on after a kill with the same bits."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.network import WhiteBoxNetwork
+from training.architectures import build, config_from_dict, config_to_dict
+from training.data import Digits, load_digits
+from training.errors import TrainingError
+from training.fit import Run, RunError, train
+from training.recipes import PAPER, RECIPES, Noise, find_recipe
+
+LEARNABLE_NUMBERS = {
+    "paper": 4_810,
+    "logistic": 1_570,
+    "cnn": 63_522,
+    "cnn-thresholded": 63_522,
+    "cnn-adversarial": 63_522,
+    "paper-without-two-step": 4_802,
+    "paper-without-convolution": 4_760,
+    "paper-without-poses": 3_274,
+    "paper-without-noise": 4_810,
+}
+
+
+def few(split) -> Digits:
+    """Some tens of threes and fives; the sample is ordered by class."""
+    digits = load_digits(split, (3, 5), sample=True)
+    return replace(digits, images=digits.images[::20], classes=digits.classes[::20])
+
+
+@pytest.fixture(scope="module")
+def train_digits() -> Digits:
+    return few("train")
+
+
+@pytest.fixture(scope="module")
+def validation_digits() -> Digits:
+    return few("validation")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_and_loads_back(name, train_digits, validation_digits, tmp_path):
+    recipe = find_recipe(name, epochs=2)
+    run = train(recipe, 0, train_digits, validation_digits, Run(tmp_path), quiet=True)
+    torch.manual_seed(0)
+    start, network = build(recipe.network), run.load()
+    assert type(network) is type(start)
+    assert network.config == recipe.network
+    assert network.learnable_numbers() == LEARNABLE_NUMBERS[name]
+    changed = {
+        parameter
+        for parameter, value in start.named_parameters()
+        if not torch.equal(value, network.get_parameter(parameter))
+    }
+    assert changed == {key for key, value in start.named_parameters() if value.requires_grad}
+    logits = network(validation_digits.images)
+    right = (logits.argmax(dim=1) == validation_digits.classes).float().mean().item()
+    last = json.loads(run.metrics.read_text().splitlines()[-1])
+    assert last["validation_accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_recipe_json_says_is_the_recipe(name):
+    recipe = RECIPES[name]
+    described = json.loads(json.dumps(recipe.to_dict()))
+    assert described == recipe.to_dict()
+    assert config_from_dict(described["network"]) == recipe.network
+    assert described["network"] == config_to_dict(recipe.network)
+
+
+def test_a_killed_adversarial_training_goes_on_with_the_same_bits(
+    train_digits, validation_digits, tmp_path, monkeypatch
+):
+    recipe = replace(find_recipe("cnn-adversarial", epochs=3), batch_size=10)
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    train(recipe, 5, train_digits, validation_digits, whole, quiet=True)
+    taken = 0
+
+    class KilledInTheSecondEpoch(type(recipe.objective)):
+        def loss(self, *arguments):
+            nonlocal taken
+            taken += 1
+            if taken == 6:
+                raise KeyboardInterrupt
+            return super().loss(*arguments)
+
+        def to_dict(self):
+            return recipe.objective.to_dict()
+
+    interrupted = replace(recipe, objective=KilledInTheSecondEpoch(**vars(recipe.objective)))
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, 5, train_digits, validation_digits, killed, quiet=True)
+    assert len(killed.metrics.read_text().splitlines()) == 1
+    train(recipe, 5, train_digits, validation_digits, killed, quiet=True)
+    assert taken == 6
+    expected, resumed = load_file(whole.network), load_file(killed.network)
+    assert all(torch.equal(value, resumed[name]) for name, value in expected.items())
+
+
+def test_a_recipe_can_name_what_a_parameter_starts_from(train_digits, validation_digits, tmp_path):
+    still = replace(
+        PAPER, epochs=1, learning_rate=0.0, weight_decay=0.0, start={"two_step.thresholds": (0.35, 0.6)}
+    )
+    network = train(still, 0, train_digits, validation_digits, Run(tmp_path), quiet=True).load()
+    assert isinstance(network, WhiteBoxNetwork)
+    assert network.two_step.thresholds.tolist() == pytest.approx([0.35, 0.6])
+
+
+def test_a_run_of_a_baseline_is_not_taken_for_a_white_box(train_digits, validation_digits, tmp_path):
+    run = train(
+        find_recipe("logistic", epochs=1), 0, train_digits, validation_digits, Run(tmp_path), quiet=True
+    )
+    with pytest.raises(RunError, match="no white-box network"):
+        run.load_white_box()
+
+
+def test_papers_recipe_is_the_papers():
+    recipe = find_recipe("paper")
+    assert (recipe.learning_rate, recipe.weight_decay) == (3e-3, 3e-6)
+    assert (recipe.batch_size, recipe.epochs) == (200, 15)
+    assert recipe.noise == Noise(0.05, 0.25, 0.7)
+
+
+def test_an_unknown_recipe_lists_those_that_there_are():
+    with pytest.raises(TrainingError) as caught:
+        find_recipe("magic")
+    assert all(name in str(caught.value) for name in RECIPES)
