@@ -1,10 +1,12 @@
 """Every recipe trains on real digits, loads back, and goes on after a kill with the same bits."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from running import ROOT
 from safetensors.torch import load_file
 
 from model.network import WhiteBoxNetwork
@@ -14,6 +16,7 @@ from training.errors import TrainingError
 from training.fit import Run, RunError, train
 from training.recipes import PAPER, RECIPES, Noise, find_recipe
 
+DOCS = ROOT / "docs" / "training.md"
 LEARNABLE_NUMBERS = {
     "paper": 4_810,
     "logistic": 1_570,
@@ -130,3 +133,20 @@ def test_an_unknown_recipe_lists_those_that_there_are():
     with pytest.raises(TrainingError) as caught:
         find_recipe("magic")
     assert all(name in str(caught.value) for name in RECIPES)
+
+
+def test_docs_list_every_recipe_with_its_size():
+    rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    listed = {row[1].strip(" `"): (int(row[3].replace(",", "")), int(row[4])) for row in rows}
+    assert listed == {
+        name: (build(recipe.network).learnable_numbers(), recipe.epochs) for name, recipe in RECIPES.items()
+    }
+
+
+def test_the_recipe_of_one_s_own_in_the_docs_trains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert Run(tmp_path / "runs" / "small-0").network.exists()
+    assert names["network"].config == names["small"].network
