@@ -4,16 +4,24 @@ from typing import Any
 
 from model.network import NetworkConfig, WhiteBoxNetwork
 from training.ablations import AblatedNetwork, AblationConfig
-from training.baselines import CnnConfig, LogisticConfig, LogisticRegression, SmallCnn
+from training.baselines import (
+    CnnConfig,
+    LogisticConfig,
+    LogisticRegression,
+    SmallCnn,
+    ThresholdedCnn,
+    ThresholdedCnnConfig,
+)
 
-Config = NetworkConfig | LogisticConfig | CnnConfig | AblationConfig
-Network = WhiteBoxNetwork | LogisticRegression | SmallCnn | AblatedNetwork
+Config = NetworkConfig | AblationConfig | LogisticConfig | CnnConfig | ThresholdedCnnConfig
+Network = WhiteBoxNetwork | AblatedNetwork | LogisticRegression | SmallCnn | ThresholdedCnn
 
 _CONFIGS: dict[str, type[Config]] = {
     "white-box": NetworkConfig,
     "ablation": AblationConfig,
     "logistic": LogisticConfig,
     "cnn": CnnConfig,
+    "cnn-thresholded": ThresholdedCnnConfig,
 }
 
 
@@ -24,6 +32,8 @@ def build(config: Config) -> Network:
             return WhiteBoxNetwork(config)
         case AblationConfig():
             return AblatedNetwork(config)
+        case ThresholdedCnnConfig():
+            return ThresholdedCnn(config)
         case CnnConfig():
             return SmallCnn(config)
         case LogisticConfig():

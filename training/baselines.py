@@ -41,12 +41,21 @@ class CnnConfig(BaselineConfig):
     Attributes:
         filters: Of the first convolution; the second has twice as many.
         hidden: Units between the linear layers.
-        threshold: Pixels above it become 1 and all others 0, before anything else; None leaves them alone.
     """
 
     filters: int = 16
     hidden: int = 32
-    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class ThresholdedCnnConfig(CnnConfig):
+    """The same CNN behind a threshold.
+
+    Attributes:
+        threshold: Pixels above it become 1 and all others 0, before anything else.
+    """
+
+    threshold: float = 0.5
 
 
 class Baseline(nn.Module):
@@ -92,17 +101,44 @@ class SmallCnn(Baseline):
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps images (N, 1, 28, 28) to logits (N, classes)."""
-        seen = image if self.config.threshold is None else thresholded(image, self.config.threshold)
+        seen = image
         for convolution in self.convolutions:
             seen = F.max_pool2d(convolution(seen).relu(), 2)  # (N, F, 14, 14), then (N, 2F, 7, 7)
         logits: Tensor = self.output(self.hidden(seen.flatten(1)).relu())
         return logits
 
 
-def thresholded(image: Tensor, threshold: float) -> Tensor:
-    """Returns 1 where a pixel is above the threshold, else 0.
+class ThresholdedCnn(SmallCnn):
+    """A small CNN that sees only which pixels are above a threshold.
 
     The derivative is 0 wherever it exists, and autograd is told so: attacks by gradient get no direction
     here, which says nothing about how robust the network is (Athalye et al. 2018, "shattered gradients").
     """
-    return (image > threshold).to(image.dtype) + 0 * image
+
+    def __init__(self, config: ThresholdedCnnConfig) -> None:
+        super().__init__(config)
+        self.threshold = config.threshold
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(self.above(image) + 0 * image)
+
+    def above(self, image: Tensor) -> Tensor:
+        """Returns 1 where a pixel is above the threshold, else 0."""
+        return (image > self.threshold).to(image.dtype)
+
+    def surrogate(self, _temperature: float) -> nn.Module:
+        """Returns the same network with the threshold's derivative taken as 1, for attacks (BPDA).
+
+        How smooth a slope would be there changes no sign, so the temperature takes no part.
+        """
+        return _StraightThrough(self)
+
+
+class _StraightThrough(nn.Module):
+    def __init__(self, network: ThresholdedCnn) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        slope_of_one = image - image.detach()
+        return SmallCnn.forward(self.network, self.network.above(image) + slope_of_one)

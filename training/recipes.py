@@ -7,7 +7,7 @@ from typing import Any, Literal
 from model.network import NetworkConfig
 from training.ablations import AblationConfig, Part
 from training.architectures import Config, config_to_dict
-from training.baselines import CnnConfig, LogisticConfig
+from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.errors import TrainingError
 from training.objectives import Adversarial, CrossEntropy, Objective
 from training.schedules import LinearDecay, Schedule
@@ -110,7 +110,7 @@ _BASELINES = (
         CNN,
         name="cnn-thresholded",
         title="small CNN after a threshold at 0.5",
-        network=CnnConfig(threshold=0.5),
+        network=ThresholdedCnnConfig(threshold=0.5),
     ),
     replace(
         CNN,

@@ -6,13 +6,13 @@ import torch
 from model.network import NetworkConfig, WhiteBoxNetwork
 from training.ablations import AblatedNetwork, AblationConfig
 from training.architectures import build
-from training.baselines import CnnConfig, thresholded
+from training.baselines import SmallCnn, ThresholdedCnnConfig
 
 
 @pytest.fixture
 def cnn():
     torch.manual_seed(0)
-    return build(CnnConfig(threshold=0.5))
+    return build(ThresholdedCnnConfig(threshold=0.5))
 
 
 def test_thresholded_answer_changes_only_when_a_pixel_crosses_the_threshold(cnn, images):
@@ -31,8 +31,19 @@ def test_thresholded_gradient_is_there_and_zero(cnn, images):
     assert torch.equal(gradient, torch.zeros_like(some))
 
 
-def test_a_pixel_on_the_threshold_is_not_above_it():
-    assert thresholded(torch.tensor([0.0, 0.5, 0.50001, 1.0]), 0.5).tolist() == [0, 0, 1, 1]
+def test_a_pixel_on_the_threshold_is_not_above_it(cnn):
+    assert cnn.above(torch.tensor([0.0, 0.5, 0.50001, 1.0])).tolist() == [0, 0, 1, 1]
+
+
+def test_surrogate_answers_alike_and_has_the_gradient_behind_the_threshold(cnn, images):
+    some = images[:3].clone().requires_grad_()
+    surrogate = cnn.surrogate(0.1)
+    assert torch.allclose(surrogate(some), cnn(some), atol=1e-5)
+    (gradient,) = torch.autograd.grad(surrogate(some)[:, 0].sum(), some)
+    above = cnn.above(images[:3]).requires_grad_()
+    (expected,) = torch.autograd.grad(SmallCnn.forward(cnn, above)[:, 0].sum(), above)
+    assert torch.allclose(gradient, expected, atol=1e-5)
+    assert gradient.abs().max() > 0
 
 
 def whole() -> WhiteBoxNetwork:
