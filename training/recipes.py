@@ -8,9 +8,10 @@ from model.network import NetworkConfig
 from training.ablations import AblationConfig, Part
 from training.architectures import Config, config_to_dict
 from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
+from training.certified import Certified
 from training.errors import TrainingError
 from training.objectives import Adversarial, CrossEntropy, Objective
-from training.schedules import LinearDecay, Schedule
+from training.schedules import LinearDecay, OneCycle, Schedule
 
 Kind = Literal["whitebox", "baseline", "ablation"]
 
@@ -77,7 +78,7 @@ class Recipe:
 # The paper names no schedule; without one the last step's noise decides (docs/decisions/0002).
 PAPER = Recipe(
     name="paper",
-    title="paper's network",
+    title="paper",
     network=NetworkConfig(),
     epochs=15,
     batch_size=200,
@@ -85,6 +86,26 @@ PAPER = Recipe(
     schedule=LinearDecay(decay_epochs=5),
     weight_decay=3e-6,
     noise=Noise(mean=0.05, std=0.25, probability=0.7),
+)
+
+PAPER_10 = replace(
+    PAPER, name="paper-10", title="paper, ten digits", network=NetworkConfig(labels=tuple(range(10)))
+)
+
+CERTIFIED_10 = Recipe(
+    name="certified-10",
+    title="certified, ten digits",
+    network=NetworkConfig(
+        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=16, poses=72
+    ),
+    epochs=20,
+    batch_size=200,
+    learning_rate=6e-3,
+    schedule=OneCycle(warm_up=0.2, start=0.02),
+    weight_decay=0.0,
+    noise=NO_NOISE,
+    objective=Certified(),
+    start={"two_step.thresholds": (0.35, 0.6)},
 )
 
 LOGISTIC = Recipe(
@@ -140,7 +161,7 @@ _ABLATIONS = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER, *_BASELINES, *_ABLATIONS)}
+RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED_10, *_BASELINES, *_ABLATIONS)}
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
