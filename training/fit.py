@@ -79,8 +79,9 @@ class Run:
         description = self.description()
         if not self.network.exists():
             raise RunError(
-                f"The run in {self.directory} is not finished. Go on with: whitebox train --recipe "
-                f"{description['recipe']['name']} --seed {description['seed']} --out {self.directory}"
+                f"The run in {self.directory} is not finished. Go on with the command that started it: "
+                f"recipe {description['recipe']['name']}, seed {description['seed']}, "
+                f"{description['recipe']['epochs']} epochs, {description['data']['source']}."
             )
         network = build(config_from_dict(description["recipe"]["network"]))
         network.load_state_dict(load_file(self.network))

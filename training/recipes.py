@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from model.network import NetworkConfig
+from training.ablations import AblationConfig, Part
 from training.architectures import Config, config_to_dict
+from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.certified import Certified
 from training.errors import TrainingError
-from training.objectives import CrossEntropy, Objective
+from training.objectives import Adversarial, CrossEntropy, Objective
 from training.schedules import LinearDecay, OneCycle, Schedule
 
 Kind = Literal["whitebox", "baseline", "ablation"]
@@ -106,7 +108,60 @@ CERTIFIED_10 = Recipe(
     start={"two_step.thresholds": (0.35, 0.6)},
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED_10)}
+LOGISTIC = Recipe(
+    name="logistic",
+    title="logistic regression",
+    network=LogisticConfig(),
+    epochs=15,
+    batch_size=200,
+    learning_rate=3e-3,
+    schedule=LinearDecay(decay_epochs=5),
+    weight_decay=0.0,
+    noise=NO_NOISE,
+    kind="baseline",
+)
+CNN = replace(LOGISTIC, name="cnn", title="small CNN", network=CnnConfig(), epochs=6, learning_rate=1e-3)
+
+_PARTS: dict[Part, str] = {"two-step": "two-step layer", "convolution": "convolution", "poses": "poses"}
+
+_BASELINES = (
+    LOGISTIC,
+    CNN,
+    replace(
+        CNN,
+        name="cnn-thresholded",
+        title="small CNN after a threshold at 0.5",
+        network=ThresholdedCnnConfig(threshold=0.5),
+    ),
+    replace(
+        CNN,
+        name="cnn-adversarial",
+        title="small CNN, adversarial training",
+        epochs=12,
+        objective=Adversarial(epsilon=0.3, steps=10, step_size=0.075, ramp=0.5),
+    ),
+)
+_ABLATIONS = (
+    *(
+        replace(
+            PAPER,
+            name=f"paper-without-{part}",
+            title=f"paper's network without {words}",
+            network=AblationConfig(part),
+            kind="ablation",
+        )
+        for part, words in _PARTS.items()
+    ),
+    replace(
+        PAPER,
+        name="paper-without-noise",
+        title="paper's network without noise",
+        noise=NO_NOISE,
+        kind="ablation",
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED_10, *_BASELINES, *_ABLATIONS)}
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
