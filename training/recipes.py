@@ -113,10 +113,10 @@ CERTIFIED_10 = replace(
     name="certified-10",
     title="certified, ten digits",
     network=NetworkConfig(
-        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=16, poses=72
+        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=20, poses=40
     ),
-    epochs=20,
-    learning_rate=6e-3,
+    epochs=40,
+    learning_rate=8e-3,
 )
 
 LOGISTIC = Recipe(
