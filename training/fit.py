@@ -122,19 +122,16 @@ def train(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     epochs_done = _restore(network, optimizer, run)
-    batches = -(-len(digits) // recipe.batch_size)
+    steps = -(-len(digits) // recipe.batch_size)
     with _progress(quiet) as progress:
-        task = progress.add_task(
-            f"seed {seed}", total=recipe.epochs * batches, completed=epochs_done * batches
-        )
+        task = progress.add_task(f"seed {seed}", total=recipe.epochs * steps, completed=epochs_done * steps)
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
-            for index, (images, classes) in enumerate(_batches(digits, recipe, generator)):
-                _set_learning_rate(optimizer, recipe, epoch + index / batches)
-                done = (epoch + index / batches) / recipe.epochs
-                loss, logits = recipe.objective.loss(network, images, classes, done, generator)
-                _step(network, optimizer, loss)
+            for step, (images, classes) in enumerate(_batches(digits, recipe, generator)):
+                now = epoch + step / steps
+                loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
+                _step(network, optimizer, loss, recipe.learning_rate_at(now))
                 metrics.add(loss.item(), logits, classes)
                 progress.advance(task)
             _record(run, {**metrics.line(), **_measured(network, recipe, validation, epoch + 1)})
@@ -151,12 +148,9 @@ def _started(recipe: Recipe) -> Network:
     return network
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs_done: float) -> None:
+def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * recipe.schedule.factor(epochs_done, recipe.epochs)
-
-
-def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        group["lr"] = learning_rate
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -64,6 +64,10 @@ class Recipe:
         """Returns the recipe with another number of epochs, the schedule in proportion."""
         return replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs, self.epochs))
 
+    def learning_rate_at(self, epochs_done: float) -> float:
+        """Returns the learning rate of the step at `epochs_done`, with a fraction."""
+        return self.learning_rate * self.schedule.factor(epochs_done, self.epochs)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as plain JSON values."""
         return {
