@@ -15,6 +15,7 @@ for _command in (
     training.cli.evaluate,
     training.cli.certify,
     training.cli.inside,
+    training.cli.report,
     training.cli.export,
 ):
     app.command()(_command)

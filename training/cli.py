@@ -1,4 +1,4 @@
-"""The commands that make and measure a model: train, evaluate, certify, inside, export.
+"""The commands that make and measure a model: train, evaluate, certify, inside, report, export.
 
 What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
 """
@@ -162,6 +162,29 @@ def inside(
         numbers = {"model": name, **read_out(network, start, digits, boundary_steps)}
     _write(out, json.dumps(numbers, separators=(",", ":")))
     _CONSOLE.print(f"What is inside {name} is in {out}.")
+
+
+def report(
+    cards: Annotated[Path, typer.Option(help="Directory of the cards.")] = Path("docs/results/cards"),
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("docs/RESULTS.md"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if out of date.")] = False,
+) -> None:
+    """Write the page of results and its pictures from the cards alone.
+
+    Example: whitebox report --check
+    """
+    with _reported():
+        from training.report.document import make_report
+
+        made = make_report(cards, out)
+        if check:
+            if stale := made.out_of_date():
+                names = ", ".join(str(path) for path in stale)
+                raise TrainingError(f"Not what the cards give: {names}. Write anew with: whitebox report")
+            _CONSOLE.print(f"{out} is what the cards give.")
+            return
+        made.write()
+    _CONSOLE.print(f"The report is in {out}, {len(made.pictures)} pictures in {made.pictures_directory}.")
 
 
 def _training_of(target: Path) -> dict[str, Any]:
