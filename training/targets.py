@@ -1,18 +1,19 @@
 """What can be measured: a model package, a finished run, or any module that maps images to logits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from model.artifact import MANIFEST, PREDICT_GRAPH, read_package
+from model.artifact import MANIFEST, PREDICT_GRAPH, ModelPackage, read_package
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
+from training.ablations import AblatedNetwork
+from training.architectures import Network
 from training.fit import Run
-
-Kind = Literal["whitebox", "baseline", "ablation"]
+from training.recipes import Kind
 
 
 @dataclass(frozen=True)
@@ -71,31 +72,29 @@ def load_target(path: Path) -> Target:
         PackageError: The package is damaged.
         RunError: There is no finished run.
     """
-    if is_package(path):
-        return _of_package(path)
-    run = Run(path)
-    description = run.description()
-    return _of_white_box(path.absolute().name, run.load(), description)
+    return _of_package(read_package(path)) if is_package(path) else _of_run(Run(path))
 
 
-def _of_package(path: Path) -> Target:
-    package = read_package(path)
-    network = WhiteBoxNetwork.from_package(package)
+def _of_package(package: ModelPackage) -> Target:
+    network, training = WhiteBoxNetwork.from_package(package), package.manifest.get("training", {})
     name, graph = f"{package.name}/{package.version}", package.read(PREDICT_GRAPH)
-    return _of_white_box(name, network, package.manifest.get("training", {}), package.name, graph)
+    return _of_network(name, network, training, title=package.name, graph=graph)
 
 
-def _of_white_box(
-    name: str,
-    network: WhiteBoxNetwork,
-    training: Mapping[str, Any],
-    title: str = "",
-    graph: bytes | None = None,
+def _of_run(run: Run) -> Target:
+    description = run.description()
+    recipe = description["recipe"]
+    target = _of_network(run.directory.absolute().name, run.load(), description, title=recipe["title"])
+    return replace(target, kind=recipe["kind"])
+
+
+def _of_network(
+    name: str, network: Network, training: Mapping[str, Any], title: str, graph: bytes | None = None
 ) -> Target:
-    frozen = network.freeze().eval()
+    frozen = network.freeze() if isinstance(network, (WhiteBoxNetwork, AblatedNetwork)) else None
     return Target(
         name,
-        frozen,
+        (frozen or network).eval(),
         network.config.labels,
         "whitebox",
         title,

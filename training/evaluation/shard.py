@@ -23,8 +23,7 @@ from training.evaluation.onnx_network import OnnxNetwork
 from training.evaluation.suite import BLACK_BOX, EXPENSIVE, Attack, Certificate, Planned
 
 _CERTIFY_BATCH = 16
-# Cross-entropy is what these climb.
-_CLIMB_CROSS_ENTROPY = frozenset({"fgsm", "pgd", "apgd"})
+_BY_GRADIENT = frozenset({"fgsm", "pgd", "apgd", "apgd-t", "fab"})
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _attack(job: Job, attack: Attack, started: float) -> ShardResult:
 def _target(job: Job, attack: Attack, fastest: nn.Module, chosen: Tensor) -> catalogue.Target:
     images, classes = job.images[chosen], job.classes[chosen]
     network = fastest if attack.kind in BLACK_BOX else job.judged.network
-    if attack.settings.attack in _CLIMB_CROSS_ENTROPY:
+    if attack.settings.attack in _BY_GRADIENT:
         network = Unsaturated(network, images, classes)
     starts = None if job.starts is None else job.starts[chosen]
     return catalogue.Target(network, images, classes, lambda _images, _classes: starts, job.judged.white_box)
