@@ -75,28 +75,54 @@ def _show_recipes() -> None:
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run directory or a model package.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the card goes; default: card.json in a run.")
+        Path | None,
+        typer.Option(help="Where the card goes; default: card.json in a run, runs/NAME-VERSION.json."),
     ] = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
-    attack: Annotated[list[str] | None, typer.Option(help="May be repeated; default: pgd.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only fgsm, pgd-40 and apgd-ce.")] = False,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated. Default: everything.")
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=0, max=1, help="Radius of the ball.")] = 0.3,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
+    trust_certificates: Annotated[
+        bool, typer.Option("--trust-certificates", help="Spare certified digits the expensive attacks.")
+    ] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")] = None,
 ) -> None:
-    """Measure clean accuracy and accuracy under attacks in an L-inf ball; pgd takes 40 steps.
+    """Measure a network: clean, under every attack, certified, with checks for masked gradients.
 
-    Example: whitebox evaluate artifacts/mnist-3v5/1 --attack pgd --attack apgd --limit 200
+    A killed evaluation goes on where it stopped when started again. docs/evaluation.md says what each number
+    means.
+
+    Example: whitebox evaluate artifacts/mnist-3v5/1 --quick --limit 200
     """
     from training.data import load_digits
-    from training.evaluate import find_attacks, make_card
+    from training.evaluation import evaluate as run
+    from training.evaluation.plan import plan_suite
+    from training.evaluation.show import show_card
+    from training.evaluation.suite import QUICK
+    from training.evaluation.workers import chosen_workers
+    from training.targets import is_package, load_target
 
     with _reported():
-        attacks = find_attacks(attack or ["pgd"], epsilon)
-        name, network = _load(target)
-        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
-        card = make_card(name, network.freeze(), digits, attacks)
-    _show_card(card, out or (None if _is_package(target) else target / "card.json"))
+        loaded = load_target(target)
+        names = [*(attack or []), *(QUICK if quick else [])]
+        suite = plan_suite(loaded, epsilon, names, trust_certificates)
+        digits = load_digits(split, loaded.labels, data_dir, sample).first(limit)
+        workers, count = chosen_workers(processes, ray)
+        default = Path("runs") / f"{loaded.name.replace('/', '-')}.json"
+        card = out or (default if is_package(target) else target / "card.json")
+        try:
+            measured = run(loaded, digits, card, suite, workers, count)
+        except KeyboardInterrupt:
+            _CONSOLE.print(f"Interrupted. What is finished is beside {card}; the same command goes on.")
+            raise typer.Exit(130) from None
+    show_card(measured, _CONSOLE)
+    _CONSOLE.print(f"The card is in {card}.")
 
 
 def certify(

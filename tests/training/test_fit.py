@@ -11,7 +11,6 @@ from running import WHITEBOX
 from safetensors.torch import load_file
 
 from training.data import load_digits
-from training.evaluate import make_card
 from training.fit import Run, RunError, add_noise, train
 from training.objectives import count_correct
 from training.recipes import PAPER, Noise
@@ -61,8 +60,9 @@ def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
 
 
 def test_training_learns_from_real_digits(finished):
-    card = make_card("run", finished.load().freeze(), load_digits("test", (3, 5), sample=True), [], True)
-    assert card["clean"]["accuracy"] > 0.7
+    digits = load_digits("test", (3, 5), sample=True)
+    right = finished.load()(digits.images).argmax(dim=1) == digits.classes
+    assert right.float().mean() > 0.7
     losses = [json.loads(line)["loss"] for line in finished.metrics.read_text().splitlines()]
     assert losses[-1] < 0.9 * losses[0]
 
