@@ -27,7 +27,7 @@ def test_serving_process_never_imports_torch(three):
     script = f"""
 import asyncio, sys, httpx
 from service.app import create_app
-from service.settings import SHIPPED_MODELS, Settings
+from service.settings import Settings
 
 async def main():
     app = create_app(Settings(attack_workers=1))
