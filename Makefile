@@ -4,7 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test lint format image-test bench results clean
+.PHONY: serve test lint format image-test bench clean report \
+	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
@@ -30,12 +31,48 @@ bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle 
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.serving
 
-results: .venv/dev.stamp ## Train and measure three seeds of the paper's recipe (15 minutes on 2 cores)
-	for seed in 0 1 2; do \
-		$(BIN)/whitebox train --recipe paper --seed $$seed --out runs/paper-$$seed && \
-		$(BIN)/whitebox evaluate runs/paper-$$seed \
-			--out docs/results/mnist-3v5-paper-seed-$$seed.json || exit 1; \
+# Each trains and measures on the whole test set; killed, it goes on where it was. Cards go to docs/results/cards.
+results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everything on the shipped model
+	$(call SEEDS,paper,mnist-3v5-seed,0 1 2 3 4)
+	$(call CARD,artifacts/mnist-3v5/2,mnist-3v5)
+
+results-3v5-certified: .venv/dev.stamp ## The same of the certified recipe
+	$(call SEEDS,certified,mnist-3v5-certified-seed,0 1 2 3 4)
+	$(call CARD,artifacts/mnist-3v5-certified/1,mnist-3v5-certified,--trust-certificates)
+
+results-10: .venv/dev.stamp ## Ten digits, the paper's recipe
+	$(call SEEDS,paper-10,mnist-10-seed,0)
+	$(call CARD,artifacts/mnist-10/1,mnist-10,--quick)
+
+results-10-certified: .venv/dev.stamp ## Ten digits, the certified recipe
+	$(call SEEDS,certified-10,mnist-10-certified-seed,0)
+	$(call CARD,artifacts/mnist-10-certified/1,mnist-10-certified,--trust-certificates)
+
+results-compared: .venv/dev.stamp ## Baselines and ablations
+	for recipe in logistic cnn cnn-thresholded cnn-adversarial \
+			paper-without-two-step paper-without-convolution paper-without-poses paper-without-noise; do \
+		$(BIN)/whitebox train --recipe $$recipe --seed 0 && \
+		$(BIN)/whitebox evaluate runs/$$recipe-0 --out $(CARDS)/$$recipe.json && \
+		cp runs/$$recipe-0/metrics.jsonl $(CARDS)/$$recipe.metrics.jsonl || exit 1; \
 	done
+
+report: .venv/dev.stamp ## docs/RESULTS.md and its pictures from the cards
+	$(BIN)/whitebox report
+
+CARDS := docs/results/cards
+# $(call SEEDS,recipe,name of the cards,seeds): trained, measured under PGD, epochs kept.
+define SEEDS
+for seed in $(3); do \
+	$(BIN)/whitebox train --recipe $(1) --seed $$seed && \
+	$(BIN)/whitebox evaluate runs/$(1)-$$seed --attack pgd-40 --out $(CARDS)/$(2)-$$seed.json && \
+	cp runs/$(1)-$$seed/metrics.jsonl $(CARDS)/$(2)-$$seed.metrics.jsonl || exit 1; \
+done
+endef
+# $(call CARD,package,name of the card,options): everything that is measured of a shipped model.
+define CARD
+$(BIN)/whitebox evaluate $(1) --out $(CARDS)/$(2).json $(3)
+$(BIN)/whitebox inside $(1) --out $(CARDS)/$(2).inside.json
+endef
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -35,14 +35,14 @@ def test_readmes_calls_give_the_answers_it_shows(client):
     text = (ROOT / "README.md").read_text()
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
     calls = curls("README.md")
-    assert len(calls) == len(shown) == 3
+    assert len(calls) == len(shown) == 4
     for call, answer in zip(calls, shown, strict=True):
         assert answer == shortened(run(call, client), answer)
 
 
 @pytest.mark.parametrize("call", curls("docs/api.md"))
 def test_calls_of_the_api_document_work(client, call):
-    assert run(call, client)["model"]["name"] == "mnist-3v5"
+    assert run(call, client)["model"]["name"].startswith("mnist-3v5")
 
 
 @pytest.mark.parametrize(
