@@ -36,15 +36,18 @@ class AffineLayer(SemanticLayer):
     """F affine features with P learned poses each, matched with the whole bright map (sec. 4.3).
 
     shape_f = relu(max over p of <bright, L(p)(f) / ||L(p)(f)||>), the base patch in the centre of a
-    canvas of the image's size.
+    canvas of the image's size. With `scatter` each shape starts at a place of its own, that many pixels from
+    the centre in standard deviation, so that small bases cover the image between them.
     """
 
-    def __init__(self, shapes: int, shape_size: int, poses: int, image_size: int) -> None:
+    def __init__(
+        self, shapes: int, shape_size: int, poses: int, image_size: int, scatter: float = 0.0
+    ) -> None:
         super().__init__()
         self.margin = (image_size - shape_size) // 2
         bound = 1 / shape_size
         self.base = nn.Parameter(torch.empty(shapes, shape_size, shape_size).uniform_(-bound, bound))
-        self.poses = nn.Parameter(_scattered_poses(shapes, poses))
+        self.poses = nn.Parameter(_starting_poses(shapes, poses, scatter))
 
     def expand(self) -> Tensor:
         """Returns every shape in each of its poses, of norm 1: (F, P, H, W), in one warp."""
@@ -66,10 +69,12 @@ class AffineLayer(SemanticLayer):
         self.base.copy_(l2_normalised(self.base, (1, 2)))
 
 
-def _scattered_poses(shapes: int, poses: int) -> Tensor:
-    """Returns (F, P, 2, 3): the identity + N(0, 0.01), shifted by N(0, 1) pixels."""
+def _starting_poses(shapes: int, poses: int, scatter: float) -> Tensor:
+    """Returns (F, P, 2, 3): the identity + N(0, 0.01), shifted by N(0, 1) pixels around the shape's place."""
     start = torch.eye(2, 3) + 0.01 * torch.randn(shapes, poses, 2, 3)
     start[..., 2] += torch.randn(shapes, poses, 2)
+    if scatter:
+        start[..., 2] += scatter * torch.randn(shapes, 1, 2)
     return start
 
 

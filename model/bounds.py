@@ -17,6 +17,9 @@ from torch import Tensor
 
 from model.two_step import TwoStepTerms, two_step
 
+# Images whose responses to all kernels are held at once: they stay in the cache.
+_IMAGES_IN_CACHE = 8
+
 
 class Interval(NamedTuple):
     """Element-wise bounds, both of one shape."""
@@ -32,12 +35,22 @@ def two_step_interval(images: Tensor, epsilon: float, terms: TwoStepTerms) -> In
 
 
 def bright_interval(pixels: Interval, kernels: Tensor) -> Interval:
-    """Bounds the bright map (N, 1, H, W) given the two-step map's bounds."""
-    side = kernels.shape[-1]
-    patches = (F.unfold(bound, side, padding=side // 2).transpose(1, 2) for bound in pixels)
-    lower, upper = linear_interval(Interval(*patches), kernels.flatten(1))  # (N, H * W, K)
-    best = (bound.amax(dim=2).view_as(pixels.lower) for bound in (lower, upper))
-    return Interval(*((bound / side).relu() for bound in best))
+    """Bounds the bright map (N, 1, H, W) given the two-step map's bounds.
+
+    Around the centre of the box a response moves by at most |kernel| times the box's radius: one
+    convolution of two channels gives both ends for all kernels.
+    """
+    filters, side = kernels[:, None], kernels.shape[-1]
+    ends = torch.cat([torch.cat([filters, sign * filters.abs()], dim=1) for sign in (-1, 1)])
+    boxes = torch.cat([pixels.lower + pixels.upper, pixels.upper - pixels.lower], dim=1) / 2  # (N, 2, H, W)
+    best = torch.cat(
+        [
+            F.conv2d(piece, ends, padding=side // 2).unflatten(1, (2, -1)).max(dim=2).values
+            for piece in boxes.split(_IMAGES_IN_CACHE)
+        ]
+    )  # (N, 2, H, W)
+    lower, upper = (best / side).relu().split(1, dim=1)
+    return Interval(lower, upper)
 
 
 def shape_interval(bright: Interval, templates: Tensor) -> Interval:
@@ -48,24 +61,30 @@ def shape_interval(bright: Interval, templates: Tensor) -> Interval:
     return Interval(*(bound.view(-1, count, poses).amax(dim=2).relu() for bound in (lower, upper)))
 
 
-def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tensor:
-    """Bounds the margin (N,) given the activations' bounds (N, F).
+def margin_lower_bounds(shapes: Interval, rows: Tensor, classes: Tensor) -> Tensor:
+    """Bounds the margins over each wrong class, (N, classes - 1), given the activations' bounds (N, F).
 
     logit_t - logit_c = min over poses r of c, max over poses q of t, of (row_tq - row_cr) . shapes.
     """
-    margins = []
-    for index, true in enumerate(classes.tolist()):
-        own = Interval(shapes.lower[index], shapes.upper[index])
-        others = torch.cat([rows[c] for c in range(len(rows)) if c != true])  # (R, F)
-        differences = rows[true][None] - others[:, None]  # (R, Q, F)
-        margins.append(linear_interval(own, differences).lower.amax(dim=1).amin())
-    return torch.stack(margins)
+    margins = shapes.lower.new_empty(len(classes), len(rows) - 1)
+    for true in classes.unique().tolist():
+        own = (classes == true).nonzero()[:, 0]  # (n,)
+        others = torch.cat([rows[:true], rows[true + 1 :]])  # (C - 1, R, F)
+        differences = rows[true] - others[:, :, None]  # (C - 1, R, Q, F)
+        box = Interval(shapes.lower[own], shapes.upper[own])
+        lower = linear_interval(box, differences.flatten(0, 2)).lower  # (n, (C - 1) * R * Q)
+        best = lower.unflatten(1, differences.shape[:3]).amax(dim=3).amin(dim=2)  # (n, C - 1)
+        margins = margins.index_copy(0, own, best)
+    return margins
+
+
+def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tensor:
+    """Bounds the margin over the best wrong class, (N,), given the activations' bounds (N, F)."""
+    return margin_lower_bounds(shapes, rows, classes).amin(dim=1)
 
 
 def linear_interval(values: Interval, weights: Tensor) -> Interval:
     """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I)."""
-    positive, negative = weights.clamp(min=0).mT, weights.clamp(max=0).mT
-    return Interval(
-        values.lower @ positive + values.upper @ negative,
-        values.upper @ positive + values.lower @ negative,
-    )
+    centre = (values.lower + values.upper) / 2 @ weights.mT
+    reach = (values.upper - values.lower) / 2 @ weights.abs().mT
+    return Interval(centre - reach, centre + reach)

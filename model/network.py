@@ -28,6 +28,7 @@ class NetworkConfig:
         shapes_per_class: Affine features that speak for each class.
         shape_size: Side of an affine feature's base in pixels.
         poses: Learned poses of each affine feature.
+        shape_scatter: How far from the centre affine features start, in pixels (standard deviation).
     """
 
     labels: tuple[int, ...] = (3, 5)
@@ -37,6 +38,7 @@ class NetworkConfig:
     shapes_per_class: int = 4
     shape_size: int = 20
     poses: int = 32
+    shape_scatter: float = 0.0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
@@ -58,7 +60,7 @@ class WhiteBoxNetwork(nn.Module):
         shapes = classes * config.shapes_per_class
         self.two_step = TwoStepLayer()
         self.convolutional = ConvolutionalLayer(config.kernels, config.kernel_size, config.rotations)
-        self.affine = AffineLayer(shapes, config.shape_size, config.poses, IMAGE_SIZE)
+        self.affine = AffineLayer(shapes, config.shape_size, config.poses, IMAGE_SIZE, config.shape_scatter)
         self.logical = LogicalLayer(classes, config.shapes_per_class)
         self.constrain_()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 
 from model.artifact import MANIFEST, PackageError, read_package, write_atomically
 from training.errors import TrainingError
@@ -32,6 +33,7 @@ def train(
     data_dir: DataDir = None,
     sample: Sample = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and stop.")] = False,
 ) -> None:
     """Train a network. A killed run goes on where it stopped when started again.
 
@@ -41,18 +43,33 @@ def train(
     from training.data import load_digits
     from training.recipes import find_recipe
 
+    if list_recipes:
+        _show_recipes()
+        return
     run = fit.Run(out or Path("runs") / f"{recipe}-{seed}")
     with _reported():
         chosen = find_recipe(recipe, epochs)
         digits = load_digits("train", chosen.network.labels, data_dir, sample)
+        validation = load_digits("validation", chosen.network.labels, data_dir, sample)
         try:
-            fit.train(chosen, seed, digits, run)
+            fit.train(chosen, seed, digits, validation, run)
         except KeyboardInterrupt:
             _CONSOLE.print(
                 f"Interrupted. The finished epochs are in {run.directory}; the same command goes on."
             )
             raise typer.Exit(130) from None
     _CONSOLE.print(f"Trained on {len(digits):,} digits. The network is in {run.network}.")
+
+
+def _show_recipes() -> None:
+    from training.architectures import build
+    from training.recipes import RECIPES
+
+    table = Table(Column("recipe", no_wrap=True), "trains", "numbers", "epochs")
+    for recipe in RECIPES.values():
+        numbers = build(recipe.network).learnable_numbers()
+        table.add_row(recipe.name, recipe.title, f"{numbers:,}", str(recipe.epochs))
+    _CONSOLE.print(table)
 
 
 def evaluate(
@@ -135,7 +152,7 @@ def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
     if _is_package(target):
         package = read_package(target)
         return f"{package.name}/{package.version}", WhiteBoxNetwork.from_package(package)
-    return target.absolute().name, Run(target).load()
+    return target.absolute().name, Run(target).load_white_box()
 
 
 def _show_card(card: dict[str, Any], path: Path | None) -> None:

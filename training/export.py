@@ -56,11 +56,11 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
     """Writes the package of a finished run to `directory`, which ends in NAME/VERSION.
 
     Raises:
-        RunError: The run is not finished.
+        RunError: The run is not finished, or its network is not a white-box network.
         PackageError: The directory exists or is not named NAME/VERSION.
     """
     description = run.description()
-    network = run.load()
+    network = run.load_white_box()
     results = json.loads(run.card.read_text()) if run.card.exists() else None
     manifest = {
         "labels": list(network.config.labels),

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from model.artifact import write_atomically
-from model.network import NetworkConfig, WhiteBoxNetwork
+from model.network import WhiteBoxNetwork
+from model.two_step import TwoStepLayer
+from training.architectures import Network, build, config_from_dict
 from training.data import Digits
 from training.errors import TrainingError
+from training.objectives import count_correct
 from training.recipes import Noise, Recipe
 
 _EPOCH_KEY = "epochs_done"
@@ -68,8 +70,8 @@ class Run:
         description: dict[str, Any] = json.loads(path.read_text())
         return description
 
-    def load(self) -> WhiteBoxNetwork:
-        """Returns the trained network.
+    def load(self) -> Network:
+        """Returns the trained network, of whatever architecture the recipe has.
 
         Raises:
             RunError: Training has not finished.
@@ -77,23 +79,45 @@ class Run:
         description = self.description()
         if not self.network.exists():
             raise RunError(
-                f"The run in {self.directory} is not finished. Go on with: whitebox train --recipe "
-                f"{description['recipe']['name']} --seed {description['seed']} --out {self.directory}"
+                f"The run in {self.directory} is not finished. Go on with the command that started it: "
+                f"recipe {description['recipe']['name']}, seed {description['seed']}, "
+                f"{description['recipe']['epochs']} epochs, {description['data']['source']}."
             )
-        network = WhiteBoxNetwork(NetworkConfig.from_dict(description["recipe"]["network"]))
+        network = build(config_from_dict(description["recipe"]["network"]))
         network.load_state_dict(load_file(self.network))
         return network.eval()
 
+    def load_white_box(self) -> WhiteBoxNetwork:
+        """Returns the trained white-box network.
 
-def train(recipe: Recipe, seed: int, digits: Digits, run: Run, quiet: bool = False) -> Run:
+        Raises:
+            RunError: Training has not finished, or trained something else.
+        """
+        network = self.load()
+        if not isinstance(network, WhiteBoxNetwork):
+            raise RunError(f"The run in {self.directory} trained no white-box network.")
+        return network
+
+
+def train(
+    recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run, quiet: bool = False
+) -> Run:
     """Trains to the end of the recipe, from the last checkpoint if there is one.
+
+    Args:
+        recipe: How.
+        seed: Of all randomness.
+        digits: To train on.
+        validation: To count the accuracy on after each epoch; nothing is chosen by it here.
+        run: Where the run is kept.
+        quiet: Without a progress bar.
 
     Raises:
         RunError: The directory holds a run with another recipe, seed or data.
     """
-    _claim_directory(recipe, seed, digits, run)
+    _claim_directory(recipe, seed, digits, validation, run)
     torch.manual_seed(seed)
-    network = WhiteBoxNetwork(recipe.network)
+    network = _started(recipe)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -108,31 +132,35 @@ def train(recipe: Recipe, seed: int, digits: Digits, run: Run, quiet: bool = Fal
             metrics = _Epoch(epoch + 1)
             for index, (images, classes) in enumerate(_batches(digits, recipe, generator)):
                 _set_learning_rate(optimizer, recipe, epoch + index / batches)
-                loss, correct = _step(network, optimizer, images, classes)
-                metrics.add(loss, correct, len(images))
+                done = (epoch + index / batches) / recipe.epochs
+                loss, logits = recipe.objective.loss(network, images, classes, done, generator)
+                _step(network, optimizer, loss)
+                metrics.add(loss.item(), logits, classes)
                 progress.advance(task)
-            _record(run, metrics.line(network))
+            _record(run, {**metrics.line(), **_measured(network, recipe, validation, epoch + 1)})
             write_atomically(run.checkpoint, save(_state(network, optimizer, epoch + 1)))
     write_atomically(run.network, save(network.state_dict()))
     return run
 
 
+def _started(recipe: Recipe) -> Network:
+    network = build(recipe.network)
+    with torch.no_grad():
+        for name, values in recipe.start.items():
+            network.get_parameter(name).copy_(torch.tensor(values))
+    return network
+
+
 def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs_done: float) -> None:
-    remaining = (recipe.epochs - epochs_done) / recipe.decay_epochs
     for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * min(1.0, remaining)
+        group["lr"] = recipe.learning_rate * recipe.schedule.factor(epochs_done, recipe.epochs)
 
 
-def _step(
-    network: WhiteBoxNetwork, optimizer: torch.optim.Optimizer, images: Tensor, classes: Tensor
-) -> tuple[float, int]:
-    logits = network(images)
-    loss = F.cross_entropy(logits, classes)
+def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     network.constrain_()
-    return loss.item(), int((logits.argmax(dim=1) == classes).sum())
 
 
 def _batches(digits: Digits, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -156,26 +184,39 @@ class _Epoch:
         self.number, self.started = number, time.perf_counter()
         self.loss, self.correct, self.seen = 0.0, 0, 0
 
-    def add(self, loss: float, correct: int, count: int) -> None:
-        self.loss += loss * count
-        self.correct += correct
-        self.seen += count
+    def add(self, loss: float, logits: Tensor, classes: Tensor) -> None:
+        self.loss += loss * len(classes)
+        self.correct += int((logits.argmax(dim=1) == classes).sum())
+        self.seen += len(classes)
 
-    def line(self, network: WhiteBoxNetwork) -> dict[str, Any]:
+    def line(self) -> dict[str, Any]:
         return {
             "epoch": self.number,
             "loss": round(self.loss / self.seen, 6),
-            "accuracy_on_noisy_training_images": round(self.correct / self.seen, 6),
-            "two_step_thresholds": [round(t, 4) for t in network.two_step.thresholds.tolist()],
+            "training_accuracy": round(self.correct / self.seen, 6),
             "seconds": round(time.perf_counter() - self.started, 3),
         }
 
 
-def _claim_directory(recipe: Recipe, seed: int, digits: Digits, run: Run) -> None:
+def _measured(network: Network, recipe: Recipe, validation: Digits, epochs_done: int) -> dict[str, Any]:
+    """Returns what an epoch's line says of the network as the epoch left it."""
+    correct = count_correct(network, validation.images, validation.classes)
+    measured: dict[str, Any] = {
+        "validation_accuracy": round(correct / len(validation), 6),
+        **recipe.objective.numbers(network, validation, epochs_done / recipe.epochs),
+    }
+    two_step = getattr(network, "two_step", None)
+    if isinstance(two_step, TwoStepLayer):
+        measured["two_step_thresholds"] = [round(t, 4) for t in two_step.thresholds.tolist()]
+    return measured
+
+
+def _claim_directory(recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run) -> None:
     wanted = {
         "recipe": recipe.to_dict(),
         "seed": seed,
-        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+        "data": _origin(digits),
+        "validation": _origin(validation),
     }
     if (run.directory / "recipe.json").exists():
         if run.description() != wanted:
@@ -188,6 +229,10 @@ def _claim_directory(recipe: Recipe, seed: int, digits: Digits, run: Run) -> Non
     write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
 
 
+def _origin(digits: Digits) -> dict[str, Any]:
+    return {"source": digits.source, "count": len(digits), "sha256": digits.digest}
+
+
 def _record(run: Run, line: dict[str, Any]) -> None:
     """Appends a line; a line of the same epoch, from before a kill, is replaced."""
     lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
@@ -195,14 +240,14 @@ def _record(run: Run, line: dict[str, Any]) -> None:
     write_atomically(run.metrics, "".join(f"{t}\n" for t in [*kept, json.dumps(line)]).encode())
 
 
-def _state(network: WhiteBoxNetwork, optimizer: torch.optim.Optimizer, epochs_done: int) -> dict[str, Tensor]:
+def _state(network: Network, optimizer: torch.optim.Optimizer, epochs_done: int) -> dict[str, Tensor]:
     state = {f"{_PARAMETER}{name}": value for name, value in network.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         state.update({f"{_MOMENT}{index}.{key}": value for key, value in moments.items()})
     return {**state, _EPOCH_KEY: torch.tensor(epochs_done)}
 
 
-def _restore(network: WhiteBoxNetwork, optimizer: torch.optim.Optimizer, run: Run) -> int:
+def _restore(network: Network, optimizer: torch.optim.Optimizer, run: Run) -> int:
     """Loads the checkpoint, if there is one, and returns how many epochs are done."""
     if not run.checkpoint.exists():
         return 0

