@@ -14,6 +14,8 @@ for _command in (
     training.cli.train,
     training.cli.evaluate,
     training.cli.certify,
+    training.cli.inside,
+    training.cli.report,
     training.cli.export,
 ):
     app.command()(_command)

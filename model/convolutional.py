@@ -12,7 +12,7 @@ from model.semantic import SemanticFeature, SemanticLayer, l2_normalised
 from model.warp import warp
 
 # Images whose responses to all kernels are held at once: 16 x 64 x 784 floats stay in the cache.
-_IMAGES_IN_CACHE = 16
+IMAGES_IN_CACHE = 16
 
 
 class ConvolutionalFeature(SemanticFeature):
@@ -107,6 +107,6 @@ def bright_map(pixels: Tensor, kernels: Tensor) -> Response:
 @torch.no_grad()
 def _winning_kernels(pixels: Tensor, kernels: Tensor) -> Tensor:
     padding = kernels.shape[-1] // 2
-    pieces = pixels.split(_IMAGES_IN_CACHE)
+    pieces = pixels.split(IMAGES_IN_CACHE)
     best = [F.conv2d(piece, kernels[:, None], padding=padding).max(dim=1) for piece in pieces]
     return torch.cat([piece.indices for piece in best])[:, None]  # (N, 1, H, W)

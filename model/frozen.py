@@ -84,7 +84,10 @@ class FrozenNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
-        pixels = two_step(image, self.terms)
+        return self.behind_two_step(two_step(image, self.terms))
+
+    def behind_two_step(self, pixels: Tensor) -> Tensor:
+        """Maps two-step maps (N, 1, 28, 28) in [-1, 1] to logits (N, classes)."""
         bright = bright_map(pixels, self.kernels.flatten(0, 1)).value
         shapes = match_shapes(bright, self.templates).activation
         return claim(shapes, self.rows).logit

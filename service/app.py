@@ -11,17 +11,18 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service import problems, schemas
-from service.attack_pool import AttackPool
 from service.engine import Engine
 from service.request_id import RequestIds
-from service.routes import attack, explain, health, models, predict
+from service.routes import attack, certify, explain, health, models, predict
 from service.settings import Settings
 from service.state import Service, check_packages
+from service.worker_pool import WorkerPool
 
 _LOGGER = logging.getLogger("service")
 _DESCRIPTION = """
 A white-box neural network behind REST: it **predicts** a digit, **explains** the answer by the
-computation itself (contributions sum to the logit), and lets you **attack** it.
+computation itself (contributions sum to the logit), lets you **attack** it, and **certifies** where no
+attack can succeed.
 
 An image is a 28 x 28 list of rows of numbers in [0, 1], or `{"png": "<base64>"}`; predict and explain
 also take a raw `image/png` body. Every error is an RFC 9457 problem.
@@ -37,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service = load(settings)
         app.state.service = service
         service.attacks.start()
+        service.certificates.start()
         service.ready = True
         _LOGGER.info("ready: %s", ", ".join(sorted(service.engines)))
         try:
@@ -44,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             service.ready = False
             await service.attacks.stop()
+            await service.certificates.stop()
 
     app = FastAPI(
         title="whitebox-serving",
@@ -52,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    for group in (predict, explain, attack, models, health):
+    for group in (predict, explain, attack, certify, models, health):
         app.include_router(group.router)
     app.add_middleware(RequestIds)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -70,8 +73,9 @@ def load(settings: Settings) -> Service:
     for engine in engines.values():
         engine.warm_up()
     directories = [package.directory for package in packages]
-    pool = AttackPool(directories, settings.attack_workers, settings.attack_queue)
-    return Service(settings, engines, pool)
+    attacks = WorkerPool("attacks", directories, settings.attack_workers, settings.attack_queue)
+    certificates = WorkerPool("certificates", directories, settings.certify_workers, settings.certify_queue)
+    return Service(settings, engines, attacks, certificates)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -80,7 +84,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        named = (schemas.PredictRequest, schemas.ExplainRequest, schemas.AttackRequest, problems.ProblemBody)
+        named = (
+            schemas.PredictRequest,
+            schemas.ExplainRequest,
+            schemas.AttackRequest,
+            schemas.CertifyRequest,
+            problems.ProblemBody,
+        )
         _, definitions = models_json_schema(
             [(model, "validation") for model in named],
             ref_template="#/components/schemas/{model}",

@@ -17,13 +17,14 @@ from model.artifact import PackageError
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from service.answers import explanations, predictions
 from service.app import create_app
-from service.attack_pool import AttackPool, attack_job
 from service.digits import NotADigitError, digit_from_png
 from service.engine import Engine, Images
+from service.jobs import attack_job
 from service.problems import Problem
 from service.request_id import log_with_request_ids
 from service.settings import Settings
 from service.state import check_packages, newest_packages
+from service.worker_pool import WorkerPool
 
 _CONSOLE = Console()
 
@@ -102,7 +103,7 @@ def attack(
 
 async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
     limits = Settings()
-    pool = AttackPool([engine.package.directory], workers=1, queue=1)
+    pool = WorkerPool("attacks", [engine.package.directory], workers=1, queue=1)
     pool.start()
     try:
         job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)

@@ -113,22 +113,22 @@ class MethodNotAllowed(Problem):
     slug, title, status = "method-not-allowed", "The method is not allowed here", 405
 
 
-class AttackQueueFull(Problem):
-    """As many attacks are waiting as may wait."""
+class QueueFull(Problem):
+    """As many requests wait for a worker process as may wait."""
 
-    slug, title, status = "attack-queue-full", "Too many attacks are waiting", 429
-
-
-class AttacksUnavailable(Problem):
-    """The service runs without attack workers, or they cannot start."""
-
-    slug, title, status = "attacks-unavailable", "This service runs no attacks", 503
+    slug, title, status = "queue-full", "Too many requests are waiting", 429
 
 
-class AttackWorkerLost(Problem):
-    """The process that ran the attack died; only this request is affected."""
+class WorkersUnavailable(Problem):
+    """The service runs without worker processes for this, or they cannot start."""
 
-    slug, title, status = "attack-worker-lost", "The attack's process died", 500
+    slug, title, status = "workers-unavailable", "This service runs no workers for this", 503
+
+
+class WorkerLost(Problem):
+    """The process that worked on the request died; only this request is affected."""
+
+    slug, title, status = "worker-lost", "The worker process died", 500
 
 
 class DeadlineExceeded(Problem):

@@ -17,6 +17,7 @@ NestedImage = Annotated[
     Field(min_length=28, max_length=28, description="28 rows of 28 numbers in [0, 1], light on dark."),
 ]
 Map = list[list[float]]
+Verdict = Literal["certified", "falsified", "unknown"]
 Part = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
 PARTS: tuple[Part, ...] = ("two_step", "bright", "shapes", "claims", "attribution", "gradient")
 
@@ -67,13 +68,31 @@ class ExplainRequest(ExplainOptions, ImagesRequest):
     """Body of POST /v1/explain."""
 
 
-class AttackRequest(ImagesRequest):
-    """Body of POST /v1/attack."""
+class LabelledImagesRequest(ImagesRequest):
+    """Images with the digits that they are."""
 
     labels: Annotated[
         list[int] | None,
         Field(description="The true digits; default: what the model says of each image."),
     ] = None
+
+
+class CertifyRequest(LabelledImagesRequest):
+    """Body of POST /v1/certify."""
+
+    norm: Literal["linf"] = "linf"
+    epsilon: Annotated[
+        float, Field(ge=0, le=1, allow_inf_nan=False, description="Radius, in units of the range [0, 1].")
+    ]
+    radius: Annotated[bool, Field(description="Whether to look for the certified radius.")] = True
+    counterexample: Annotated[
+        bool, Field(description="Whether to look for a counterexample where the bound proves nothing.")
+    ] = True
+
+
+class AttackRequest(LabelledImagesRequest):
+    """Body of POST /v1/attack."""
+
     attack: AttackName
     norm: Norm = "linf"
     epsilon: Annotated[
@@ -191,6 +210,44 @@ class AttackAnswer(BaseModel):
     model: ModelRef
     attack: dict[str, Any]
     results: list[AttackOutcome]
+
+
+class Counterexample(BaseModel):
+    """An image inside the ball and the box that the model takes for another digit."""
+
+    image: Map
+    distance: Distance
+    prediction: Prediction
+
+
+class CertifyOutcome(BaseModel):
+    """What is known about attacks on one image within epsilon."""
+
+    label: Annotated[int, Field(description="The digit whose lead is bounded.")]
+    prediction: Prediction
+    verdict: Annotated[
+        Verdict,
+        Field(
+            description="certified: no attack within epsilon can succeed, proved. falsified: the "
+            "counterexample does. unknown: neither was shown."
+        ),
+    ]
+    margin_lower_bound: Annotated[
+        float, Field(description="Within epsilon the label's logit leads every other by at least this.")
+    ]
+    certified_radius: Annotated[
+        float | None, Field(description="The largest radius that the bound certifies; 0 if there is none.")
+    ] = None
+    counterexample: Counterexample | None = None
+
+
+class CertifyAnswer(BaseModel):
+    """Answer of POST /v1/certify."""
+
+    model: ModelRef
+    epsilon: float
+    norm: Literal["linf"]
+    results: list[CertifyOutcome]
 
 
 class ModelSummary(BaseModel):

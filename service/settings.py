@@ -40,3 +40,13 @@ class Settings(BaseSettings):
     max_attack_queries: int = Field(
         default=100_000, ge=1, description="Highest query budget of an attack, per image."
     )
+    max_certify_images: int = Field(default=64, ge=1, description="Images in one certify request.")
+    certify_workers: int = Field(
+        default=1, ge=0, description="Processes that certify; 0 turns certificates off."
+    )
+    certify_queue: int = Field(
+        default=64, ge=0, description="Certify requests that may wait for a worker; more get 429."
+    )
+    certify_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="Wall time of one certify request, waiting included."
+    )

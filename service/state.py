@@ -1,4 +1,4 @@
-"""What a running service holds: settings, one engine a model, the attack pool."""
+"""What a running service holds: settings, one engine a model, the worker pools."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import cast
 from starlette.requests import Request
 
 from model.artifact import FILES, ModelPackage, PackageError, read_package
-from service.attack_pool import AttackPool
 from service.engine import Engine
 from service.problems import ModelNotFound
 from service.settings import Settings
+from service.worker_pool import WorkerPool
 
 
 @dataclass
@@ -20,13 +20,15 @@ class Service:
     Attributes:
         settings: As the service was started.
         engines: The loaded models by name.
-        attacks: The worker processes.
+        attacks: The worker processes that attack.
+        certificates: Those that certify, apart, so that no attack is ahead of a certificate.
         ready: True from the end of the warm-up to the beginning of the shutdown.
     """
 
     settings: Settings
     engines: dict[str, Engine]
-    attacks: AttackPool
+    attacks: WorkerPool
+    certificates: WorkerPool
     ready: bool = False
 
     def engine(self, name: str | None) -> Engine:

@@ -46,8 +46,9 @@ def test_calls_of_the_api_document_work(client, call):
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "predict", "explain", "attack", "train", "evaluate", "certify", "export"]
-)  # fmt: skip
+    "command",
+    ["serve", "predict", "explain", "attack", "train", "evaluate", "certify", "inside", "report", "export"],
+)
 def test_every_command_has_help_with_an_example(command):
     done = subprocess.run([WHITEBOX, command, "--help"], check=True, capture_output=True, text=True)
     assert f"Example: whitebox {command}" in done.stdout

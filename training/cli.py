@@ -1,4 +1,4 @@
-"""The commands that make and measure a model: train, evaluate, certify, export.
+"""The commands that make and measure a model: train, evaluate, certify, inside, report, export.
 
 What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
 """
@@ -75,28 +75,54 @@ def _show_recipes() -> None:
 def evaluate(
     target: Annotated[Path, typer.Argument(help="A run directory or a model package.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the card goes; default: card.json in a run.")
+        Path | None,
+        typer.Option(help="Where the card goes; default: card.json in a run, runs/NAME-VERSION.json."),
     ] = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
-    attack: Annotated[list[str] | None, typer.Option(help="May be repeated; default: pgd.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only fgsm, pgd-40 and apgd-ce.")] = False,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated. Default: everything.")
+    ] = None,
     epsilon: Annotated[float, typer.Option(min=0, max=1, help="Radius of the ball.")] = 0.3,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
+    trust_certificates: Annotated[
+        bool, typer.Option("--trust-certificates", help="Spare certified digits the expensive attacks.")
+    ] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")] = None,
 ) -> None:
-    """Measure clean accuracy and accuracy under attacks in an L-inf ball; pgd takes 40 steps.
+    """Measure a network: clean, under every attack, certified, with checks for masked gradients.
 
-    Example: whitebox evaluate artifacts/mnist-3v5/1 --attack pgd --attack apgd --limit 200
+    A killed evaluation goes on where it stopped when started again. docs/evaluation.md says what each number
+    means.
+
+    Example: whitebox evaluate artifacts/mnist-3v5/1 --quick --limit 200
     """
     from training.data import load_digits
-    from training.evaluate import find_attacks, make_card
+    from training.evaluation import evaluate as run
+    from training.evaluation.plan import plan_suite
+    from training.evaluation.show import show_card
+    from training.evaluation.suite import QUICK
+    from training.evaluation.workers import chosen_workers
+    from training.targets import is_package, load_target
 
     with _reported():
-        attacks = find_attacks(attack or ["pgd"], epsilon)
-        name, network = _load(target)
-        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
-        card = make_card(name, network.freeze(), digits, attacks)
-    _show_card(card, out or (None if _is_package(target) else target / "card.json"))
+        loaded = load_target(target)
+        names = [*(attack or []), *(QUICK if quick else [])]
+        suite = plan_suite(loaded, epsilon, names, trust_certificates)
+        digits = load_digits(split, loaded.labels, data_dir, sample).first(limit)
+        workers, count = chosen_workers(processes, ray)
+        default = Path("runs") / f"{loaded.name.replace('/', '-')}.json"
+        card = out or (default if is_package(target) else target / "card.json")
+        try:
+            measured = run(loaded, digits, card, suite, workers, count)
+        except KeyboardInterrupt:
+            _CONSOLE.print(f"Interrupted. What is finished is beside {card}; the same command goes on.")
+            raise typer.Exit(130) from None
+    show_card(measured, _CONSOLE)
+    _CONSOLE.print(f"The card is in {card}.")
 
 
 def certify(
@@ -140,6 +166,61 @@ def export(
     _CONSOLE.print(f"{package.name} version {package.version} is in {package.directory}.")
 
 
+def inside(
+    target: Annotated[Path, typer.Argument(help="A run directory or a model package.")],
+    out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    boundary_steps: Annotated[int, typer.Option(min=1, help="Of the search for mistakes.")] = 5000,
+) -> None:
+    """Read out what is inside a network, and what its layers make of some test digits (about 30 s).
+
+    Example: whitebox inside artifacts/mnist-3v5/1 --out docs/results/cards/mnist-3v5.inside.json
+    """
+    from training.data import load_digits
+    from training.inside import inside as read_out
+    from training.inside import start_of
+
+    with _reported():
+        name, network = _load(target)
+        start = start_of(network, _training_of(target))
+        digits = load_digits("test", network.config.labels, data_dir, sample)
+        numbers = {"model": name, **read_out(network, start, digits, boundary_steps)}
+    _write(out, json.dumps(numbers, separators=(",", ":")))
+    _CONSOLE.print(f"What is inside {name} is in {out}.")
+
+
+def report(
+    cards: Annotated[Path, typer.Option(help="Directory of the cards.")] = Path("docs/results/cards"),
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("docs/RESULTS.md"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if out of date.")] = False,
+) -> None:
+    """Write the page of results and its pictures from the cards alone.
+
+    Example: whitebox report --check
+    """
+    with _reported():
+        from training.report.document import make_report
+
+        made = make_report(cards, out)
+        if check:
+            if stale := made.out_of_date():
+                names = ", ".join(str(path) for path in stale)
+                raise TrainingError(f"Not what the cards give: {names}. Write anew with: whitebox report")
+            _CONSOLE.print(f"{out} is what the cards give.")
+            return
+        made.write()
+    _CONSOLE.print(f"The report is in {out}, {len(made.pictures)} pictures in {made.pictures_directory}.")
+
+
+def _training_of(target: Path) -> dict[str, Any]:
+    """Returns recipe and seed of a package or a run."""
+    from training.fit import Run
+
+    training = read_package(target).manifest["training"] if _is_package(target) else None
+    return dict(training or Run(target).description())
+
+
 def _is_package(target: Path) -> bool:
     return (target / MANIFEST).exists()
 
@@ -158,9 +239,13 @@ def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
 def _show_card(card: dict[str, Any], path: Path | None) -> None:
     _CONSOLE.print_json(data=card)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(card, indent=2) + "\n").encode())
+        _write(path, json.dumps(card, indent=2))
         _CONSOLE.print(f"The card is in {path}.")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{text}\n".encode())
 
 
 @contextmanager

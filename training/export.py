@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -24,6 +25,7 @@ from training.fit import Run
 from training.versions import code_versions
 
 _OPSET = 20
+_SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
 
 class Predictor(nn.Module):
@@ -61,7 +63,7 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
     """
     description = run.description()
     network = run.load_white_box()
-    results = json.loads(run.card.read_text()) if run.card.exists() else None
+    results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
     manifest = {
         "labels": list(network.config.labels),
         "config": network.config.to_dict(),
@@ -73,14 +75,19 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
     return write_package(directory, manifest, package_files(network))
 
 
+def _results(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a manifest shows of a card: its numbers, not the points of its curves."""
+    return {name: card[name] for name in _SHOWN_OF_A_CARD if name in card}
+
+
 def package_files(network: WhiteBoxNetwork) -> dict[str, bytes]:
     """Returns the bytes of every file of a package."""
     frozen = network.freeze().eval()
     return {
         WEIGHTS: save(network.state_dict()),
         PROGRAM: _program(frozen),
-        PREDICT_GRAPH: _graph(Predictor(frozen), ("logits", "probabilities")),
-        EXPLAIN_GRAPH: _graph(Explainer(frozen), Trace.names()),
+        PREDICT_GRAPH: onnx_graph(Predictor(frozen), ("logits", "probabilities")),
+        EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names()),
     }
 
 
@@ -98,7 +105,8 @@ def _program(network: FrozenNetwork) -> bytes:
     return buffer.getvalue()
 
 
-def _graph(module: nn.Module, outputs: Sequence[str]) -> bytes:
+def onnx_graph(module: nn.Module, outputs: Sequence[str]) -> bytes:
+    """Returns an ONNX graph that maps any number of images to the module's outputs."""
     exported = torch.onnx.export(
         module.eval(),
         (_example(),),

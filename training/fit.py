@@ -23,10 +23,11 @@ from model.artifact import write_atomically
 from model.network import WhiteBoxNetwork
 from model.two_step import TwoStepLayer
 from training.architectures import Network, build, config_from_dict
+from training.augment import add_jitter, add_noise
 from training.data import Digits
 from training.errors import TrainingError
 from training.objectives import count_correct
-from training.recipes import Noise, Recipe
+from training.recipes import Recipe
 
 _EPOCH_KEY = "epochs_done"
 _PARAMETER, _MOMENT = "parameter.", "adam."
@@ -122,19 +123,16 @@ def train(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     epochs_done = _restore(network, optimizer, run)
-    batches = -(-len(digits) // recipe.batch_size)
+    steps = -(-len(digits) // recipe.batch_size)
     with _progress(quiet) as progress:
-        task = progress.add_task(
-            f"seed {seed}", total=recipe.epochs * batches, completed=epochs_done * batches
-        )
+        task = progress.add_task(f"seed {seed}", total=recipe.epochs * steps, completed=epochs_done * steps)
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
-            for index, (images, classes) in enumerate(_batches(digits, recipe, generator)):
-                _set_learning_rate(optimizer, recipe, epoch + index / batches)
-                done = (epoch + index / batches) / recipe.epochs
-                loss, logits = recipe.objective.loss(network, images, classes, done, generator)
-                _step(network, optimizer, loss)
+            for step, (images, classes) in enumerate(_batches(digits, recipe, generator)):
+                now = epoch + step / steps
+                loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
+                _step(network, optimizer, loss, recipe.learning_rate_at(now))
                 metrics.add(loss.item(), logits, classes)
                 progress.advance(task)
             _record(run, {**metrics.line(), **_measured(network, recipe, validation, epoch + 1)})
@@ -151,12 +149,9 @@ def _started(recipe: Recipe) -> Network:
     return network
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epochs_done: float) -> None:
+def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * recipe.schedule.factor(epochs_done, recipe.epochs)
-
-
-def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        group["lr"] = learning_rate
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -166,15 +161,8 @@ def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor) -> N
 def _batches(digits: Digits, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(digits), generator=generator)
     for chosen in order.split(recipe.batch_size):
-        yield add_noise(digits.images[chosen], recipe.noise, generator), digits.classes[chosen]
-
-
-def add_noise(images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
-    """Returns the batch with noise, or as it is: one draw decides for the whole batch."""
-    if torch.rand((), generator=generator) >= noise.probability:
-        return images
-    drawn = torch.randn(images.shape, generator=generator)
-    return (images + noise.mean + noise.std * drawn).clamp(0, 1)
+        images = add_jitter(digits.images[chosen], recipe.jitter, generator)
+        yield add_noise(images, recipe.noise, generator), digits.classes[chosen]
 
 
 class _Epoch:

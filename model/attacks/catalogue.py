@@ -2,7 +2,8 @@
 
 fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, fab and square pyautoattack's. `auto`
 is AutoAttack (Croce & Hein 2020): with two or three classes APGD-CE, FAB-T and Square, since the DLR loss
-needs three classes and its targeted form four; with more classes the standard set.
+needs three classes and its targeted form four; with more classes the standard set. apgd-t, bpda and movable
+are for evaluation only: they need many classes or a look inside.
 """
 
 import os
@@ -21,9 +22,14 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import foolbox
 
-from model.attacks.settings import AttackName, AttackSettings
+from model.attacks.bpda import SmoothSurrogate
+from model.attacks.movable import move
+from model.attacks.settings import AttackName, AttackSettings, EvaluationName
+from model.frozen import FrozenNetwork
 
-_CLASSES_FOR_TARGETED_DLR = 4
+CLASSES_FOR_TARGETED_DLR = 4
+# Of the surrogate's maxima, one a restart, around: sharp ones follow the network, blunt ones see farther.
+_TEMPERATURES = (0.01, 0.03)
 
 Starts = Callable[[Tensor, Tensor], Tensor | None]
 """Gives a misclassified image for each image and class, or None; boundary attacks start there."""
@@ -38,12 +44,14 @@ class Target:
         images: (N, 1, 28, 28) in [0, 1].
         classes: (N,) the true class indices.
         starts: Starting points for the decision-based attacks.
+        white_box: The same network, open to attacks that look inside, if it is one.
     """
 
     model: nn.Module
     images: Tensor
     classes: Tensor
     starts: Starts = lambda _images, _classes: None
+    white_box: FrozenNetwork | None = None
 
     def withstands(self, images: Tensor) -> Tensor:
         """Tells for each of `images` (N, 1, 28, 28) whether it is classified right: (N,)."""
@@ -95,10 +103,12 @@ def _pgd(target: Target, settings: AttackSettings) -> Tensor:
     attack = kinds[settings.norm](
         abs_stepsize=settings.effective_step_size, steps=settings.effective_steps, random_start=True
     )
-    best = target.images
-    for _ in range(settings.restarts):
-        found = _foolbox(attack, target, epsilon=settings.epsilon)
-        best = torch.where(target.withstands(found)[:, None, None, None], best, found)
+    best = _foolbox(attack, target, epsilon=settings.epsilon)
+    for _ in range(settings.restarts - 1):
+        standing = target.withstands(best)
+        if not standing.any():
+            break
+        best[standing] = _foolbox(attack, target.part(standing), epsilon=settings.epsilon)
     return best
 
 
@@ -152,6 +162,40 @@ def _apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
+def _bpda(target: Target, settings: AttackSettings) -> Tensor:
+    """APGD-CE that goes backward through a smooth surrogate, each restart through another."""
+    best = target.images.clone()
+    for restart in range(settings.restarts):
+        standing = target.withstands(best)
+        if not standing.any():
+            break
+        temperature = _TEMPERATURES[restart % len(_TEMPERATURES)]
+        left = replace(target.part(standing), model=surrogate(target, temperature))
+        best[standing] = _apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
+    return best
+
+
+def surrogate(target: Target, temperature: float) -> nn.Module:
+    """Returns a module with the target's forward pass and a smoother backward pass.
+
+    Of a white box it is a `SmoothSurrogate`; any other model may have a method `surrogate(temperature)`.
+    """
+    if target.white_box is not None:
+        return SmoothSurrogate(target.white_box, temperature)
+    if not hasattr(target.model, "surrogate"):
+        raise ValueError("bpda needs a white box or a model with a method surrogate(temperature)")
+    smooth: nn.Module = target.model.surrogate(temperature)  # type: ignore[operator]
+    return smooth
+
+
+def _movable(target: Target, settings: AttackSettings) -> Tensor:
+    """Moves the movable pixels of a white box; see movable.py."""
+    if target.white_box is None:
+        raise ValueError("movable attacks white boxes only")
+    chosen = settings.effective_steps, settings.restarts
+    return move(target.white_box, target.images, target.classes, settings.epsilon, *chosen)
+
+
 def _fab(target: Target, settings: AttackSettings) -> Tensor:
     """Minimum-norm attack towards each other class, linearised at each step (Croce & Hein 2020)."""
     attack = FABAttack_PT(
@@ -182,7 +226,7 @@ def _square(target: Target, settings: AttackSettings) -> Tensor:
 def _auto(target: Target, settings: AttackSettings) -> Tensor:
     """Each attack of the set on the images that withstood those before."""
     members: list[tuple[AttackName, Runner]] = [("apgd", _apgd), ("fab", _fab), ("square", _square)]
-    if target.other_classes() + 1 >= _CLASSES_FOR_TARGETED_DLR:
+    if target.other_classes() + 1 >= CLASSES_FOR_TARGETED_DLR:
         members.insert(1, ("apgd", _apgd_targeted))
     best = target.images.clone()
     for name, member in members:
@@ -209,7 +253,7 @@ def _perturb(attack: Any, target: Target) -> Tensor:  # noqa: ANN401
 
 Runner = Callable[[Target, AttackSettings], Tensor]
 
-_RUNNERS: dict[AttackName, Runner] = {
+_RUNNERS: dict[AttackName | EvaluationName, Runner] = {
     "fgsm": _fgsm,
     "pgd": _pgd,
     "apgd": _apgd,
@@ -219,4 +263,7 @@ _RUNNERS: dict[AttackName, Runner] = {
     "hopskipjump": _hopskipjump,
     "deepfool": _deepfool,
     "auto": _auto,
+    "apgd-t": _apgd_targeted,
+    "bpda": _bpda,
+    "movable": _movable,
 }

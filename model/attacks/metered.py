@@ -144,8 +144,12 @@ class MeteredModel(nn.Module):
         return one.margin < other.margin
 
 
-def margins(logits: Tensor, true_class: int) -> Tensor:
-    """Returns each row's logit of the true class minus the largest other: (N,)."""
-    others = logits.clone()
-    others[:, true_class] = -math.inf
-    return logits[:, true_class] - others.amax(dim=1)
+def margins(logits: Tensor, classes: Tensor | int) -> Tensor:
+    """Returns each row's logit of its true class minus the largest other: (N,).
+
+    Args:
+        logits: (N, classes).
+        classes: (N,) the true class indices, or one for all rows.
+    """
+    own = torch.as_tensor(classes).expand(len(logits))[:, None]  # (N, 1)
+    return logits.gather(1, own)[:, 0] - logits.scatter(1, own, -math.inf).amax(dim=1)

@@ -4,13 +4,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 AttackName = Literal["fgsm", "pgd", "apgd", "fab", "square", "boundary", "hopskipjump", "deepfool", "auto"]
+# What evaluation adds to those that the service offers: they need many classes or a look inside.
+EvaluationName = Literal["apgd-t", "bpda", "movable"]
 Norm = Literal["linf", "l2"]
 
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
 # Steps that each attack takes unless told: the papers' or the libraries' own settings.
-DEFAULT_STEPS: dict[AttackName, int] = {
+DEFAULT_STEPS: dict[AttackName | EvaluationName, int] = {
     "fgsm": 1,
     "pgd": 40,
     "apgd": 100,
@@ -20,6 +22,9 @@ DEFAULT_STEPS: dict[AttackName, int] = {
     "hopskipjump": 32,
     "deepfool": 50,
     "auto": 100,
+    "apgd-t": 100,
+    "bpda": 100,
+    "movable": 60,
 }
 # These look for the smallest perturbation and ignore epsilon until the end.
 MINIMUM_NORM: frozenset[AttackName] = frozenset({"fab", "boundary", "hopskipjump", "deepfool"})
@@ -39,7 +44,7 @@ class AttackSettings:
         seed: Of all randomness.
     """
 
-    attack: AttackName
+    attack: AttackName | EvaluationName
     norm: Norm = "linf"
     epsilon: float = 0.3
     steps: int | None = None

@@ -1,14 +1,20 @@
-"""What the routes for predict, explain and attack do in the same way."""
+"""What the routes about images do in the same way."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.engine import Engine
 from service.intake import Intake
+from service.problems import invalid_at
+from service.schemas import LabelledImagesRequest
+
+Result = TypeVar("Result")
 
 
 class OwnBodyRoute(APIRoute):
@@ -35,3 +41,38 @@ def with_preprocessed(answers: list[dict[str, Any]], intake: Intake) -> list[dic
 def json_response(content: dict[str, Any]) -> Response:
     """Writes plain values and numpy arrays as JSON."""
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def labels_of(asked: LabelledImagesRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:
+    """Returns the true digits as given, or else as predicted.
+
+    Raises:
+        InvalidInput: There are more or fewer than images, or the model does not know one.
+    """
+    if asked.labels is None:
+        return [original["label"] for original in originals]
+    if len(asked.labels) != len(originals):
+        raise invalid_at(["labels"], f"{len(asked.labels)} labels for {len(originals)} images")
+    for index, label in enumerate(asked.labels):
+        if label not in engine.labels:
+            raise invalid_at(["labels", index], f"the model tells {engine.labels} apart, not {label}")
+    return asked.labels
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs `work` and cancels it when the client goes away."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        watch.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,44 +1,36 @@
 """POST /v1/attack."""
 
-import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from model.attacks.settings import AttackSettings
 from service.answers import model_ref, predictions
-from service.attack_pool import attack_job
 from service.engine import Engine, Images
 from service.intake import images_of, is_png, parse, read_body
-from service.problems import (
-    AttackQueueFull,
-    AttacksUnavailable,
-    AttackWorkerLost,
-    DeadlineExceeded,
-    UnsupportedMediaType,
-    invalid_at,
+from service.jobs import attack_job
+from service.problems import UnsupportedMediaType, invalid_at
+from service.routes.answering import (
+    OwnBodyRoute,
+    json_response,
+    labels_of,
+    unless_client_leaves,
+    with_preprocessed,
 )
-from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
-from service.routes.documented import EXAMPLE_PNG, PROBLEMS, json_body, problem
+from service.routes.documented import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.schemas import AttackAnswer, AttackRequest
 from service.state import Service, service_of
 
 router = APIRouter(tags=["attack"], route_class=OwnBodyRoute)
-Result = TypeVar("Result")
 
 _EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "attack": "pgd", "epsilon": 0.3, "labels": [3]}
-_OWN_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    kind.status: problem(kind.title)
-    for kind in (AttackQueueFull, AttackWorkerLost, AttacksUnavailable, DeadlineExceeded)
-}
 
 
 @router.post(
     "/v1/attack",
-    responses={200: {"model": AttackAnswer}, **PROBLEMS, **_OWN_PROBLEMS},
+    responses={200: {"model": AttackAnswer}, **PROBLEMS, **WORKER_PROBLEMS},
     openapi_extra=json_body(AttackRequest, _EXAMPLE),
 )
 async def attack(request: Request) -> Response:
@@ -56,8 +48,8 @@ async def attack(request: Request) -> Response:
     intake = images_of(asked, service.settings.max_attack_images, service.settings)
     _check_budget(asked, service)
     originals = with_preprocessed(predictions(engine, intake.images), intake)
-    labels = _labels(asked, engine, originals)
-    found = await _unless_client_leaves(request, _attack_all(service, engine, intake.images, labels, asked))
+    labels = labels_of(asked, engine, originals)
+    found = await unless_client_leaves(request, _attack_all(service, engine, intake.images, labels, asked))
     outcomes = _outcomes(engine, labels, originals, found)
     return json_response(
         {"model": model_ref(engine), "attack": _settings(asked).to_dict(), "results": outcomes}
@@ -74,17 +66,6 @@ def _settings(asked: AttackRequest) -> AttackSettings:
     return AttackSettings(
         asked.attack, asked.norm, asked.epsilon, asked.steps, asked.restarts, seed=asked.seed
     )
-
-
-def _labels(asked: AttackRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:
-    if asked.labels is None:
-        return [original["label"] for original in originals]
-    if len(asked.labels) != len(originals):
-        raise invalid_at(["labels"], f"{len(asked.labels)} labels for {len(originals)} images")
-    for index, label in enumerate(asked.labels):
-        if label not in engine.labels:
-            raise invalid_at(["labels", index], f"the model tells {engine.labels} apart, not {label}")
-    return asked.labels
 
 
 async def _attack_all(
@@ -119,22 +100,3 @@ def _outcomes(
             found, images, labels, originals, predictions(engine, images), strict=True
         )
     ]
-
-
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs `work` and cancels it when the client goes away."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-        return await task
-    finally:
-        watch.cancel()
-        task.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

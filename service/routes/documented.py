@@ -4,7 +4,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.problems import BodyTooLarge, ModelNotFound, ProblemBody, UnsupportedMediaType
+from service.problems import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    ModelNotFound,
+    ProblemBody,
+    QueueFull,
+    UnsupportedMediaType,
+    WorkerLost,
+    WorkersUnavailable,
+)
 
 # examples/three.png, a test digit of MNIST
 EXAMPLE_PNG = (
@@ -27,6 +36,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: problem(BodyTooLarge.title),
     415: problem(UnsupportedMediaType.title),
     422: problem("The input is not valid; `errors` names the places"),
+}
+
+
+WORKER_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    kind.status: problem(kind.title) for kind in (QueueFull, WorkerLost, WorkersUnavailable, DeadlineExceeded)
 }
 
 

@@ -116,19 +116,19 @@ def test_predictions_go_on_while_an_attack_runs(client, three):
 
 
 def test_a_killed_worker_fails_its_own_request_only_and_is_replaced():
-    with running_server(WHITEBOX_ATTACK_WORKERS="1") as (client, process):
+    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
         assert attack(client, [FIVE], attack="fgsm").status_code == 200
         (worker,) = worker_ids(process.pid)
         threading.Timer(1.0, os.kill, (worker, signal.SIGKILL)).start()
         lost = attack(client, [FIVE] * 8, attack="square", epsilon=0.01, steps=100_000)
         assert lost.status_code == 500
-        assert lost.json()["type"] == "urn:whitebox:problem:attack-worker-lost"
+        assert lost.json()["type"] == "urn:whitebox:problem:worker-lost"
         assert attack(client, [FIVE], attack="fgsm").status_code == 200
         assert worker_ids(process.pid) != {worker}
 
 
 def test_a_worker_that_dies_idle_costs_nobodys_request():
-    with running_server(WHITEBOX_ATTACK_WORKERS="1") as (client, process):
+    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
         assert attack(client, [FIVE], attack="fgsm").status_code == 200
         (worker,) = worker_ids(process.pid)
         os.kill(worker, signal.SIGKILL)
@@ -139,7 +139,10 @@ def test_a_worker_that_dies_idle_costs_nobodys_request():
 def test_deadline_queue_and_disconnect():
     limits = {"WHITEBOX_ATTACK_TIMEOUT_SECONDS": "3", "WHITEBOX_ATTACK_QUEUE": "1"}
     endless = {"attack": "square", "epsilon": 0.01, "steps": 100_000}
-    with running_server(WHITEBOX_ATTACK_WORKERS="1", **limits) as (client, process):
+    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0", **limits) as (
+        client,
+        process,
+    ):
         while attack(client, [FIVE], attack="fgsm").status_code != 200:
             time.sleep(0.2)  # the first attack waits for torch, perhaps beyond its own 3 s
         worker = worker_ids(process.pid)
@@ -179,4 +182,4 @@ def test_a_service_without_workers_says_so(three):
     with running_server(WHITEBOX_ATTACK_WORKERS="0") as (client, _):
         answer = attack(client, [three], attack="pgd")
         assert answer.status_code == 503
-        assert answer.json()["type"] == "urn:whitebox:problem:attacks-unavailable"
+        assert answer.json()["type"] == "urn:whitebox:problem:workers-unavailable"

@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
-from model.attacks.settings import AttackSettings
 from model.frozen import Trace
-from training.data import load_digits
-from training.evaluate import make_card
 from training.export import package_files
 
 
@@ -74,22 +71,3 @@ def test_exporting_again_gives_graphs_that_agree(network, frozen, images):
     files = package_files(network)
     (logits,) = session(files[PREDICT_GRAPH]).run(["logits"], {"image": images[:20].numpy()})
     assert np.abs(logits - frozen(images[:20]).numpy()).max() <= 1e-5
-
-
-def test_card_says_what_was_measured_and_how(frozen):
-    digits = load_digits("test", (3, 5), sample=True).first(40)
-    card = make_card("mnist-3v5/1", frozen, digits, [AttackSettings("pgd")], quiet=True)
-    assert card["data"]["count"] == 40
-    (attack,) = card["attacks"]
-    assert attack["settings"] == {
-        "attack": "pgd", "norm": "linf", "epsilon": 0.3, "steps": 40, "step_size": 0.1,
-        "restarts": 1, "seed": 0,
-    }  # fmt: skip
-    assert attack["withstood"] <= card["clean"]["correct"]
-    assert attack["robust_accuracy"] > 0.7
-
-
-@pytest.mark.full_data
-def test_manifests_clean_accuracy_is_true(package, frozen, all_test_digits):
-    card = make_card("mnist-3v5/1", frozen, all_test_digits, [], quiet=True)
-    assert card["clean"] == package.manifest["results"]["clean"]

@@ -1,4 +1,4 @@
-"""Worker processes for attacks: a bounded queue before them, killed and replaced when they hang."""
+"""Worker processes for what needs torch: a bounded queue before them, killed and replaced when they hang."""
 
 import asyncio
 import logging
@@ -13,25 +13,24 @@ from typing import Any
 
 import orjson
 
-from model.attacks.settings import AttackSettings
-from service.engine import Engine, Images
 from service.problems import (
     SEE_LOG,
-    AttackQueueFull,
-    AttacksUnavailable,
-    AttackWorkerLost,
     DeadlineExceeded,
     InternalError,
+    QueueFull,
+    WorkerLost,
+    WorkersUnavailable,
 )
 
 _LOGGER = logging.getLogger("service")
-# How long a worker may take beyond the attack's own deadline, or to heed a cancellation.
+# How long a worker may take beyond the job's own deadline, or to heed a cancellation.
 _GRACE_SECONDS = 2.0
 _START_SECONDS = 60.0
-_LONGEST_LINE = 2**20
+# A line holds a whole job or result: some hundred images as text.
+_LONGEST_LINE = 2**24
 # A worker that dies this often in a row without getting ready will not do better the next time.
 _MOST_FAILED_STARTS = 3
-# Predictions come first: the kernel gives an attack, and the loading of torch, only what they leave.
+# Predictions come first: the kernel gives a worker, and the loading of torch, only what they leave.
 _NICENESS = 10
 
 Progress = Callable[[dict[str, Any]], None]
@@ -41,21 +40,8 @@ def ignore_progress(_: dict[str, Any]) -> None:
     """Does nothing; the default."""
 
 
-def attack_job(
-    engine: Engine, image: Images, label: int, settings: AttackSettings, query_budget: int
-) -> dict[str, Any]:
-    """Returns the job, as `service.attack_worker` reads it, of an attack on one image (28, 28)."""
-    return {
-        "model": engine.package.name,
-        "image": image.ravel().tolist(),
-        "true_class": engine.labels.index(label),
-        "settings": settings.to_dict(),
-        "query_budget": query_budget,
-    }
-
-
 class _Worker:
-    """One process that runs one attack at a time."""
+    """One process that runs one job at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -68,7 +54,7 @@ class _Worker:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "service.attack_worker",
+            "service.worker",
             *map(str, packages),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -130,16 +116,18 @@ async def _run_one(
         return await worker.result(on_progress)
 
 
-class AttackPool:
-    """Runs attacks on images in worker processes.
+class WorkerPool:
+    """Runs jobs of one kind in worker processes of their own.
 
     Args:
+        work: What the jobs are, in the plural, as problems name them.
         packages: The model packages that workers load.
-        workers: Processes; 0 refuses every attack.
-        queue: Attacks that may wait for a worker.
+        workers: Processes; 0 refuses every job.
+        queue: Requests that may wait for a worker.
     """
 
-    def __init__(self, packages: Sequence[Path], workers: int, queue: int) -> None:
+    def __init__(self, work: str, packages: Sequence[Path], workers: int, queue: int) -> None:
+        self._work = work
         self._packages, self._count, self._queue = list(packages), workers, queue
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
         self._starting: set[asyncio.Task[None]] = set()
@@ -148,7 +136,7 @@ class AttackPool:
         self._failed_starts = 0
 
     def start(self) -> None:
-        """Starts the workers in the background; attacks wait for the first that is ready."""
+        """Starts the workers in the background; requests wait for the first that is ready."""
         for _ in range(self._count):
             self._start_one()
 
@@ -167,25 +155,25 @@ class AttackPool:
     async def run(
         self, jobs: Sequence[dict[str, Any]], deadline: float, on_progress: Progress = ignore_progress
     ) -> list[dict[str, Any]]:
-        """Runs jobs one after the other in one worker; cancelling this call cancels the attack.
+        """Runs jobs one after the other in one worker; cancelling this call cancels the work.
 
         Args:
-            jobs: `attack_job`s.
-            deadline: A `time.monotonic()` value; a running attack stops then with what it has, and
+            jobs: As `service.worker` reads them.
+            deadline: A `time.monotonic()` value; a running job stops then with what it has, and
                 those after it with nothing tried.
             on_progress: Called now and then with queries and margin.
 
         Raises:
-            AttackQueueFull: Too many requests are waiting.
-            AttacksUnavailable: There are no workers, or they cannot start.
+            QueueFull: Too many requests are waiting.
+            WorkersUnavailable: There are no workers, or they cannot start.
             DeadlineExceeded: No worker was free in time.
-            AttackWorkerLost: The worker died, or hung and was killed.
+            WorkerLost: The worker died, or hung and was killed.
         """
         async with self._borrowed(deadline) as worker:
             messages = [await _run_one(worker, job, deadline, on_progress) for job in jobs]
         for message in messages:
             if "error" in message:
-                _LOGGER.error("attack failed: %s", message["error"])
+                _LOGGER.error("%s failed: %s", self._work, message["error"])
                 raise InternalError(SEE_LOG)
         return [message["result"] for message in messages]
 
@@ -197,9 +185,9 @@ class AttackPool:
             yield worker
         except (EOFError, TimeoutError) as error:
             await self._replace(worker)
-            raise AttackWorkerLost(
-                "The process that ran this attack died or hung, and was replaced. Other requests are "
-                "not affected; this one can be sent again."
+            raise WorkerLost(
+                "The process that worked on this request died or hung, and was replaced. Other requests "
+                "are not affected; this one can be sent again."
             ) from error
         except asyncio.CancelledError:
             await self._cancel(worker)
@@ -212,13 +200,13 @@ class AttackPool:
 
     async def _take(self, deadline: float) -> _Worker:
         if self._count == 0 or self._failed_starts >= _MOST_FAILED_STARTS:
-            raise AttacksUnavailable(
-                "No attack worker runs here: WHITEBOX_ATTACK_WORKERS is 0, or the extra [attack] is "
-                "not installed."
+            raise WorkersUnavailable(
+                f"No worker for {self._work} runs here: there are none in the settings, or the extra "
+                f"[attack] is not installed."
             )
         if self._idle.empty() and self._waiting >= self._queue:
-            raise AttackQueueFull(
-                f"{self._waiting} attacks are waiting already.", headers={"Retry-After": "5"}
+            raise QueueFull(
+                f"{self._waiting} {self._work} are waiting already.", headers={"Retry-After": "5"}
             )
         self._waiting += 1
         try:
@@ -227,7 +215,7 @@ class AttackPool:
                     await self._replace(worker)  # it died while it was idle: nobody's request
                 return worker
         except TimeoutError:
-            raise DeadlineExceeded("No attack worker was free in time.") from None
+            raise DeadlineExceeded(f"No worker for {self._work} was free in time.") from None
         finally:
             self._waiting -= 1
 
@@ -252,7 +240,7 @@ class AttackPool:
                 worker = await _Worker.start(self._packages)
             except (EOFError, TimeoutError, OSError) as error:
                 self._failed_starts += 1
-                _LOGGER.error("an attack worker did not start: %s", error or type(error).__name__)
+                _LOGGER.error("a worker for %s did not start: %s", self._work, error or type(error).__name__)
                 if self._failed_starts < _MOST_FAILED_STARTS:
                     self._start_one()
                 return

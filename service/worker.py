@@ -1,4 +1,4 @@
-"""The process that runs attacks, one at a time: `python -m service.attack_worker PACKAGE...`.
+"""The process that attacks and certifies, one job at a time: `python -m service.worker PACKAGE...`.
 
 The only part of the service that imports torch. It speaks JSON lines: a job or {"cancel": true} on
 standard input; {"ready": true}, then {"progress"}, {"result"} or {"error"} on standard output.
@@ -10,32 +10,44 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 import torch
 
 from model.artifact import read_package
+from model.attacks.ball import distance
 from model.attacks.metered import Limits
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
+from model.certify import Certifier
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
+from model.verdict import Assessment, assess
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
 
 Say = Callable[[dict[str, Any]], None]
 
 
+class Model(NamedTuple):
+    """A network with its bounds."""
+
+    network: FrozenNetwork
+    certifier: Certifier
+
+
 def main(packages: list[str]) -> None:
     """Loads the packages' networks and runs jobs until standard input ends."""
     torch.set_num_threads(1)
     say = _private_stdout()
-    networks = {}
+    models = {}
     for directory in packages:
         package = read_package(Path(directory))
-        networks[package.name] = WhiteBoxNetwork.from_package(package).freeze()
+        network = WhiteBoxNetwork.from_package(package).freeze()
+        models[package.name] = Model(network, Certifier.of(network))
     jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs, cancelled), daemon=True).start()
@@ -43,14 +55,12 @@ def main(packages: list[str]) -> None:
     while (job := jobs.get()) is not None:
         cancelled.clear()
         try:
-            say({"result": _attack(networks[job["model"]], job, cancelled, say)})
+            say({"result": _WORK[job["work"]](models[job["model"]], job, cancelled, say)})
         except Exception as error:  # the job fails, the worker goes on
             say({"error": f"{type(error).__name__}: {error}"})
 
 
-def _attack(
-    network: FrozenNetwork, job: dict[str, Any], cancelled: threading.Event, say: Say
-) -> dict[str, Any]:
+def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
     image = torch.tensor(job["image"], dtype=torch.float32).view(1, 1, 28, 28)
     limits = Limits(
         query_budget=job["query_budget"],
@@ -58,18 +68,51 @@ def _attack(
         cancelled=cancelled.is_set,
     )
     settings = AttackSettings(**job["settings"])
-    result = attack_image(network, image, job["true_class"], settings, limits, _reporter(say))
+    result = attack_image(model.network, image, job["true_class"], settings, limits, _reporter(say))
     return {
         "success": result.success,
         "image": result.image.flatten().tolist(),
-        "distance": {
-            "linf": result.distance.linf,
-            "l2": result.distance.l2,
-            "l0": result.distance.l0,
-        },
+        "distance": asdict(result.distance),
         "queries": result.queries,
         "stopped_by": result.stopped_by,
     }
+
+
+def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say: Say) -> dict[str, Any]:
+    images = torch.tensor(job["images"], dtype=torch.float32).view(-1, 1, 28, 28)
+    limits = Limits(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
+    found = assess(
+        model.network,
+        model.certifier,
+        images,
+        torch.tensor(job["true_classes"]),
+        job["epsilon"],
+        job["radius"],
+        job["counterexample"],
+        limits,
+    )
+    return {"assessments": [_plain(one, image) for one, image in zip(found, images, strict=True)]}
+
+
+def _plain(assessment: Assessment, image: torch.Tensor) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "verdict": assessment.verdict,
+        "margin_lower_bound": assessment.margin_lower_bound,
+    }
+    if assessment.certified_radius is not None:
+        plain["certified_radius"] = assessment.certified_radius
+    if assessment.counterexample is not None:
+        plain["counterexample"] = {
+            "image": assessment.counterexample.flatten().tolist(),
+            "distance": asdict(distance(image, assessment.counterexample[0])),
+        }
+    return plain
+
+
+_WORK: dict[str, Callable[[Model, dict[str, Any], threading.Event, Say], dict[str, Any]]] = {
+    "attack": _attack,
+    "certify": _certify,
+}
 
 
 def _reporter(say: Say) -> Callable[[int, float], None]:

@@ -1,0 +1,78 @@
+"""POST /v1/certify."""
+
+import time
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from service.answers import model_ref, predictions
+from service.engine import Engine, Images
+from service.intake import images_of, is_png, parse, read_body
+from service.jobs import certify_job
+from service.problems import UnsupportedMediaType
+from service.routes.answering import (
+    OwnBodyRoute,
+    json_response,
+    labels_of,
+    unless_client_leaves,
+    with_preprocessed,
+)
+from service.routes.documented import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
+from service.schemas import CertifyAnswer, CertifyRequest
+from service.state import Service, service_of
+
+router = APIRouter(tags=["certify"], route_class=OwnBodyRoute)
+
+_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "labels": [3], "epsilon": 0.1}
+
+
+@router.post(
+    "/v1/certify",
+    responses={200: {"model": CertifyAnswer}, **PROBLEMS, **WORKER_PROBLEMS},
+    openapi_extra=json_body(CertifyRequest, _EXAMPLE),
+)
+async def certify(request: Request) -> Response:
+    """Prove that no image nearby is taken for something else, or show one that is.
+
+    The bound holds for every attack there is or will be. Where it proves nothing, a short attack looks
+    for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
+    the fast part.
+    """
+    service = service_of(request)
+    if is_png(request):
+        raise UnsupportedMediaType("Send application/json: a certificate has an epsilon beside its image.")
+    asked = parse(CertifyRequest, await read_body(request, service.settings))
+    engine = service.engine(asked.model)
+    intake = images_of(asked, service.settings.max_certify_images, service.settings)
+    originals = with_preprocessed(predictions(engine, intake.images), intake)
+    labels = labels_of(asked, engine, originals)
+    found = await unless_client_leaves(request, _certify_all(service, engine, intake.images, labels, asked))
+    results = [
+        {"label": label, "prediction": original, **_with_counterexample(engine, one)}
+        for label, original, one in zip(labels, originals, found, strict=True)
+    ]
+    return json_response(
+        {"model": model_ref(engine), "epsilon": asked.epsilon, "norm": asked.norm, "results": results}
+    )
+
+
+async def _certify_all(
+    service: Service, engine: Engine, images: Images, labels: list[int], asked: CertifyRequest
+) -> list[dict[str, Any]]:
+    job = certify_job(engine, images, labels, asked.epsilon, asked.radius, asked.counterexample)
+    deadline = time.monotonic() + service.settings.certify_timeout_seconds
+    (result,) = await service.certificates.run([job], deadline)
+    assessments: list[dict[str, Any]] = result["assessments"]
+    return assessments
+
+
+def _with_counterexample(engine: Engine, assessment: dict[str, Any]) -> dict[str, Any]:
+    """Adds to a counterexample what the served model itself says of it."""
+    if (found := assessment.get("counterexample")) is None:
+        return assessment
+    image = np.array(found["image"], np.float32).reshape(1, 28, 28)
+    (prediction,) = predictions(engine, image)
+    # As float64, whose text is exact: what the client reads back is inside the ball too.
+    shown = {**found, "image": image[0].astype(np.float64), "prediction": prediction}
+    return {**assessment, "counterexample": shown}

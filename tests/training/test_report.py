@@ -1,0 +1,287 @@
+"""The report says what the cards say, says what is missing, and knows when it is out of date."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from running import ROOT
+from typer.testing import CliRunner
+
+from model.network import NetworkConfig, WhiteBoxNetwork
+from training.data import load_digits
+from training.inside import inside, start_of
+from training.report.cards import EXPECTED, CardError
+from training.report.document import Report, make_report
+from whitebox import app
+
+FEW_STEPS = 20
+PUBLISHED = ROOT / "docs" / "results" / "cards"
+
+
+def card(name, kind="whitebox", clean=0.9953, robust=0.9211, proved=0.1025, **more):
+    """A card in the form of `whitebox evaluate`; the numbers are the test's."""
+    return {
+        "model": name,
+        "kind": kind,
+        "title": name,
+        "learnable_numbers": 4810,
+        "labels": [3, 5],
+        "recipe": "paper",
+        "seed": 0,
+        "code": {"torch": "2.13.0"},
+        "machine": {"cpus": 2},
+        "data": {"source": "MNIST, test", "count": 1902, "sha256": "1c62e37cc8e042a9"},
+        "clean": {"accuracy": clean, "correct": round(1902 * clean)},
+        "attacks": [
+            attack("pgd-40", robust + 0.004, steps=40, step_size=0.1),
+            attack("square", robust + 0.01, steps=5000) | {"count": 500},
+            {"name": "boundary", "settings": {}, "count": 50, "median_l2": 2.345, "median_linf": 0.512},
+        ],
+        "worst_case": {"epsilon": 0.3, "robust_accuracy": robust, "withstood": round(1902 * robust)},
+        "certified": [
+            {"epsilon": e, "bound": "interval", "certified_accuracy": share, "milliseconds_an_image": 2.7}
+            for e, share in ((0.1, proved + 0.5), (0.2, proved + 0.3), (0.3, proved))
+        ],
+        "accuracy_by_epsilon": [
+            {"attack": "pgd-40", "points": curve(clean, -0.2), "count": 300},
+            {"attack": "certified", "points": curve(clean, -1.9), "count": 1902},
+        ],
+        "checks": [{"name": "unbounded epsilon reaches 0%", "passed": True, "detail": "0 of 300"}],
+        "reliability": {
+            "attack": "pgd-40",
+            "precision_at_80_recall": 0.9791,
+            "points": [
+                {"recall": n / 50, "precision": 1 - 0.001 * n, "confidence": 1 - n / 100}
+                for n in range(1, 51)
+            ],
+        },
+        "seconds": 1234.5,
+        "processes": 2,
+        **more,
+    }
+
+
+def attack(name, robust, **settings):
+    return {
+        "name": name,
+        "settings": {"norm": "linf", "epsilon": 0.3, **settings},
+        "count": 1902,
+        "robust_accuracy": robust,
+        "withstood": round(1902 * robust),
+        "seconds": 9.0,
+    }
+
+
+def curve(clean, slope):
+    return [{"epsilon": n / 20, "accuracy": max(0.0, clean + slope * n / 20)} for n in range(11)]
+
+
+def epochs(loss):
+    return [
+        {"epoch": n, "loss": loss / n, "training_accuracy": 1 - 0.1 / n, "validation_accuracy": 1 - 0.05 / n}
+        for n in range(1, 16)
+    ]
+
+
+def all_cards():
+    """A card for everything that the report expects; a baseline fails a check."""
+    baselines = dict.fromkeys(("logistic", "cnn", "cnn-thresholded", "cnn-adversarial"), "baseline")
+    cards = {}
+    for place, one in enumerate(EXPECTED):
+        kind = baselines.get(one.name, "ablation" if one.name.startswith("paper-") else "whitebox")
+        cards[one.name] = card(one.name, kind, clean=0.99 + place / 10_000)
+        if kind != "whitebox":
+            del cards[one.name]["certified"]
+    failed = {"name": "more steps never help", "passed": False, "detail": "91.0% after 40, 93.0% after 100"}
+    cards["cnn-thresholded"]["checks"].append(failed)
+    return cards
+
+
+def write_cards(directory: Path, cards, insides=None):
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in cards.items():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+    for name, content in (insides or {}).items():
+        (directory / f"{name}.inside.json").write_text(json.dumps(content))
+    for name in ("mnist-3v5-seed-0", "mnist-3v5-seed-1", "cnn"):
+        lines = [json.dumps(line) for line in epochs(len(name) / 10)]
+        (directory / f"{name}.metrics.jsonl").write_text("\n".join(lines) + "\n")
+    trial = {"name": "t1", "network": "4 shapes", "changes": "k to 0.9", "seconds": 600,
+             "validation": {"clean": 0.991, "certified_0.3": 0.934}, "note": "t1 at its clamp"}  # fmt: skip
+    (directory.parent / "certified-training-log.json").write_text(json.dumps([trial]))
+
+
+@pytest.fixture(scope="module")
+def insides(network, package):
+    """The shipped network and an untrained one of ten classes, on real digits."""
+    digits = load_digits("test", (3, 5), sample=True)
+    ten = WhiteBoxNetwork(NetworkConfig(labels=tuple(range(10)), shapes_per_class=3, rotations=16, poses=5))
+    all_digits = load_digits("test", ten.config.labels, sample=True)
+    return {
+        "mnist-3v5": inside(network, start_of(network, package.manifest["training"]), digits, FEW_STEPS),
+        "mnist-10": inside(ten, ten, all_digits, FEW_STEPS),
+    }
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory, insides) -> Path:
+    directory = tmp_path_factory.mktemp("docs") / "results" / "cards"
+    write_cards(directory, all_cards(), insides)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def written(cards) -> Report:
+    report = make_report(cards, cards.parent.parent / "RESULTS.md")
+    report.write()
+    return report
+
+
+def section(report: Report, title: str) -> str:
+    return re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", report.text, re.M | re.S)[1]
+
+
+def row(text: str, first: str) -> list[str]:
+    """Cells of the row of a table that begins with `first`."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_with_all_cards_every_section_has_its_table_or_picture(written):
+    titles = re.findall(r"^## (.*)$", written.text, re.M)
+    assert len(titles) == 19
+    for title in titles:
+        assert "| --- |" in section(written, title) or "![" in section(written, title), title
+    left_out = [line for line in written.text.splitlines() if "Left out" in line]
+    assert len(left_out) == 1  # two of the four networks were not looked into
+    assert "no mnist-3v5-certified.inside.json, mnist-10-certified.inside.json" in left_out[0]
+
+
+def test_numbers_in_the_tables_are_the_cards_numbers(written):
+    models = section(written, "All networks")
+    assert row(models, "mnist-3v5")[1:] == [
+        "4,810", "99.00%", "92.11%", "60.25%", "40.25%", "10.25%"
+    ]  # fmt: skip
+    assert row(models, "cnn")[2:] == ["99.05%", "92.11%", "–", "–", "–"]  # noqa: RUF001
+    attacks = section(written, "Attack by attack")
+    assert row(attacks, "network")[1:] == ["pgd-40", "square", "all of them"]
+    assert row(attacks, "mnist-10")[1:] == ["92.51%", "93.11% (500)", "92.11%"]
+    assert "- square: random search with squares, no gradients (Andriushchenko 2020); steps 5000" in attacks
+    assert "| cnn | 50 | 2.345 | 0.512 |" in attacks
+
+
+def test_seeds_come_with_mean_and_spread(written):
+    text = section(written, "Several seeds")
+    assert row(text, "3")[1] == "99.15%"
+    assert row(text, "**mean**")[1] == "**99.14%**"
+    assert row(text, "standard deviation, points")[1] == "± 0.02"
+    assert row(text, "lowest to highest")[1] == "99.12% to 99.16%"
+
+
+def test_what_falls_behind_the_paper_is_said_as_plainly_as_what_does_not(written):
+    text = section(written, "The paper's numbers and ours")
+    assert row(text, "learnable numbers")[1:5] == ["4.8K", "4,828", "4,810", "−18"]  # noqa: RUF001
+    clean, pgd = row(text, "clean test accuracy"), row(text, "L-inf 0.3, 40-step PGD")
+    assert clean[3:] == ["99.00%", "−0.50 points, **worse**", "99.14%"]  # noqa: RUF001
+    assert pgd[3:5] == ["92.51%", "+0.51 points, better"]
+    assert row(text, "two-step layer, lower threshold")[1:] == ["0.365", "0.356", "−0.009"]  # noqa: RUF001
+    goals = section(written, "Goals, set before the work")
+    assert "| mnist-3v5 | clean | ≥ 99.40% | 99.00% | **no** |" in goals
+    assert "| mnist-3v5 | worst attack, 0.3 | ≥ 92.00% | 92.11% | yes |" in goals
+
+
+def test_a_failed_check_is_spelled_out(written):
+    text = section(written, "Are gradients masked?")
+    assert row(text, "cnn-thresholded")[1:] == ["pass", "**FAIL**"]
+    assert row(text, "cnn")[1:] == ["pass", "–"]  # noqa: RUF001
+    assert "- cnn-thresholded, more steps never help: 91.0% after 40, 93.0% after 100" in text
+
+
+def test_trials_of_certified_training_are_listed(written):
+    text = section(written, "The search for certified training")
+    assert row(text, "trial")[3:5] == ["clean", "certified_0.3"]
+    assert row(text, "t1") == ["t1", "4 shapes", "k to 0.9", "99.10%", "93.40%", "10.0", "t1 at its clamp"]
+
+
+def test_a_missing_card_is_said_with_the_command_that_makes_it(tmp_path):
+    write_cards(tmp_path / "cards", {"mnist-3v5": card("mnist-3v5/1")})
+    report = make_report(tmp_path / "cards", tmp_path / "RESULTS.md")
+    command = f"whitebox evaluate runs/cnn-0 --out {tmp_path}/cards/cnn.json"
+    assert f"`whitebox train --recipe cnn --seed 0 && {command}`" in section(report, "All networks")
+    assert "Left out: no card mnist-3v5-seed-0.json, " in section(report, "Several seeds")
+    kernels = section(report, "Kernels in their rotations")
+    assert f"`whitebox inside artifacts/mnist-3v5/1 --out {tmp_path}/cards/mnist-3v5.inside.json`" in kernels
+
+
+def test_without_any_card_every_section_but_the_goals_is_left_out(tmp_path):
+    report = make_report(tmp_path / "cards", tmp_path / "RESULTS.md")
+    titles = set(re.findall(r"^## (.*)$", report.text, re.M)) - {"Goals, set before the work"}
+    for title in titles:
+        lines = [line for line in section(report, title).splitlines() if line]
+        assert len(lines) == 1, title
+        assert lines[0].startswith("*Left out: "), title
+    assert report.pictures == []
+
+
+def test_the_same_cards_give_the_same_bytes(written, cards, tmp_path):
+    again = make_report(cards, written.page)
+    assert again.text == written.text
+    for picture in again.pictures:
+        assert picture.content() == (written.pictures_directory / picture.file).read_bytes(), picture.file
+
+
+def test_pictures_have_no_colour_and_fit_the_page(written):
+    small = 0
+    for picture in written.pictures:
+        path = written.pictures_directory / picture.file
+        small += path.stat().st_size
+        if path.suffix == ".png":
+            drawn = Image.open(path)
+            assert drawn.width <= 1040, picture.file
+            red, green, blue = drawn.convert("RGB").split()
+            assert red.tobytes() == green.tobytes() == blue.tobytes(), picture.file
+        else:
+            colours = set(re.findall(r"#[0-9a-f]{6}", path.read_text()))
+            assert all(c[1:3] == c[3:5] == c[5:7] for c in colours), picture.file
+    assert small < 3_000_000
+
+
+def test_check_notices_what_is_not_what_the_cards_give(cards, written, tmp_path):
+    page, pictures = tmp_path / "RESULTS.md", tmp_path / "results" / "pictures"
+    copied = tmp_path / "results" / "cards"
+    write_cards(copied, {"mnist-3v5": card("mnist-3v5/1")})
+    command = ["report", "--cards", str(copied), "--out", str(page)]
+    assert run(command) == (0, "")
+    assert run([*command, "--check"]) == (0, "")
+
+    write_cards(copied, {"mnist-3v5": card("mnist-3v5/1", clean=0.9942)})
+    stale = f"Not what the cards give: {page}, {pictures / 'proved.svg'}, {pictures / 'by-epsilon.svg'}"
+    assert run([*command, "--check"]) == (1, stale)
+    assert run(command) == (0, "")
+    assert run([*command, "--check"]) == (0, "")
+
+    (pictures / "old.svg").write_text("<svg/>")
+    assert run([*command, "--check"]) == (1, f"Not what the cards give: {pictures / 'old.svg'}")
+    (pictures / "old.svg").unlink()
+    (pictures / "proved.svg").unlink()
+    assert run([*command, "--check"]) == (1, f"Not what the cards give: {pictures / 'proved.svg'}")
+
+
+def run(command) -> tuple[int, str]:
+    """The exit code of `whitebox`, and its complaint up to the advice."""
+    done = CliRunner().invoke(app, command)
+    return done.exit_code, done.stderr.partition(". Write anew")[0]
+
+
+def test_a_file_that_is_no_card_is_named(tmp_path):
+    write_cards(tmp_path, {"mnist-3v5": {"model": "x"}})
+    with pytest.raises(CardError, match=r"mnist-3v5.json is no card .* lacks kind"):
+        make_report(tmp_path, tmp_path / "RESULTS.md")
+
+
+@pytest.mark.skipif(not list(PUBLISHED.glob("*.json")), reason="no cards are published yet")
+def test_the_published_page_is_what_the_published_cards_give(monkeypatch):
+    monkeypatch.chdir(ROOT)  # the page names the cards as commands do, from the repository's root
+    assert make_report(Path("docs/results/cards"), Path("docs/RESULTS.md")).out_of_date() == []

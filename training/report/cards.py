@@ -1,0 +1,192 @@
+"""The cards of measurements that the report is made of, and the ones that it expects.
+
+    NAME.json           what `whitebox evaluate` measured of a network
+    NAME.inside.json    what `whitebox inside` read out of it
+    NAME.metrics.jsonl  the epochs of its training, a line each
+    NAME-seed-N.*       the same for one of several seeds of a recipe
+
+Beside the directory of cards may lie certified-training-log.json, the trials of certified training.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import TrainingError
+
+Card = Mapping[str, Any]
+
+TRAINING_LOG = "certified-training-log.json"
+_SEED = re.compile(r"(?P<group>.+)-seed-(?P<seed>\d+)$")
+_REQUIRED = ("model", "kind", "learnable_numbers", "data", "clean")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A network that the report speaks of, and where the network is.
+
+    Attributes:
+        name: Of its card.
+        target: What `whitebox evaluate` takes.
+        recipe: What `whitebox train` takes, where the network is not shipped.
+        seed: Of the training.
+    """
+
+    name: str
+    target: str
+    recipe: str | None = None
+    seed: int = 0
+
+
+def _run(name: str, recipe: str, seed: int = 0) -> Expected:
+    return Expected(name, f"runs/{recipe}-{seed}", recipe, seed)
+
+
+MAIN = "mnist-3v5"
+SHIPPED = tuple(
+    Expected(name, f"artifacts/{name}/1")
+    for name in (MAIN, f"{MAIN}-certified", "mnist-10", "mnist-10-certified")
+)
+BASELINES = tuple(_run(name, name) for name in ("logistic", "cnn", "cnn-thresholded", "cnn-adversarial"))
+ABLATIONS = tuple(
+    _run(name, name)
+    for name in (
+        "paper-without-two-step",
+        "paper-without-convolution",
+        "paper-without-poses",
+        "paper-without-noise",
+    )
+)
+SEEDS = tuple(_run(f"{MAIN}-seed-{seed}", "paper", seed) for seed in range(5))
+EXPECTED = (*SHIPPED, *BASELINES, *ABLATIONS, *SEEDS)
+
+
+class CardError(TrainingError):
+    """A card cannot be read."""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """All cards of a directory, by name, in the order of `EXPECTED`, others behind them.
+
+    Attributes:
+        directory: Where they are, as commands name it.
+        models: The cards of networks, seeds among them.
+        insides: By the name of the network.
+        metrics: By the name of the network: one mapping an epoch.
+        training_log: The trials of certified training, or None.
+    """
+
+    directory: Path
+    models: Mapping[str, Card]
+    insides: Mapping[str, Card]
+    metrics: Mapping[str, list[Card]]
+    training_log: list[Card] | None
+
+    def of_kind(self, *kinds: str) -> dict[str, Card]:
+        """Returns the cards of some kinds, without those of single seeds."""
+        return {n: c for n, c in self.models.items() if c["kind"] in kinds and not _SEED.match(n)}
+
+    def seeds(self) -> dict[str, dict[int, Card]]:
+        """Returns for each group of seeds its cards by seed."""
+        groups: dict[str, dict[int, Card]] = {}
+        for name, card in self.models.items():
+            if match := _SEED.match(name):
+                groups.setdefault(match["group"], {})[int(match["seed"])] = card
+        return groups
+
+    def missing(self, expected: Iterable[Expected]) -> list[Expected]:
+        """Returns those that have no card."""
+        return [one for one in expected if one.name not in self.models]
+
+    def command(self, name: str) -> str:
+        """Returns the command that makes the card of a network, its training included if not shipped."""
+        trained = next((e for e in EXPECTED if e.name == name and e.recipe is not None), None)
+        train = f"whitebox train --recipe {trained.recipe} --seed {trained.seed} && " if trained else ""
+        return f"{train}whitebox evaluate {self.target(name)} --out {self.directory / name}.json"
+
+    def inside_command(self, name: str) -> str:
+        """Returns the command that reads out what is inside a network."""
+        return f"whitebox inside {self.target(name)} --out {self.directory / name}.inside.json"
+
+    def target(self, name: str) -> str:
+        """Returns the package or the run that a card is about."""
+        card = self.models.get(name) or self.insides.get(name)
+        if card is not None and "/" in card["model"]:
+            return f"artifacts/{card['model']}"
+        known = {one.name: one.target for one in EXPECTED}
+        return known.get(name, f"runs/{card['model'] if card else name}")
+
+
+def read_cards(directory: Path) -> Cards:
+    """Reads all cards of a directory; one that does not exist holds none.
+
+    Raises:
+        CardError: A file is not what its name says.
+    """
+    return Cards(
+        directory=directory,
+        models={name: _model(path) for name, path in _named(directory, ".json")},
+        insides={name: _json(path) for name, path in _named(directory, ".inside.json")},
+        metrics={name: _lines(path) for name, path in _named(directory, ".metrics.jsonl")},
+        training_log=_json(log) if (log := directory.parent / TRAINING_LOG).exists() else None,
+    )
+
+
+def _named(directory: Path, ending: str) -> list[tuple[str, Path]]:
+    found = {
+        path.name.removesuffix(ending): path
+        for path in directory.glob(f"*{ending}")
+        if ending != ".json" or "." not in path.name.removesuffix(ending).replace("/", "")
+    }
+    order = {one.name: place for place, one in enumerate(EXPECTED)}
+    return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+
+
+def _model(path: Path) -> Card:
+    card = _json(path)
+    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise CardError(f"{path} is no card of `whitebox evaluate`: it lacks {', '.join(missing)}.")
+    return dict(card)
+
+
+def _lines(path: Path) -> list[Card]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CardError(f"{path} is not JSON: {error}.") from error
+
+
+def attack_of(card: Card, name: str) -> Card | None:
+    """Returns an attack's entry, if it was run."""
+    return next((attack for attack in card.get("attacks", []) if attack["name"] == name), None)
+
+
+def withstood(card: Card, name: str) -> float | None:
+    """Returns the accuracy under an attack, if it was run."""
+    attack = attack_of(card, name)
+    return None if attack is None else attack.get("robust_accuracy")
+
+
+def worst_case(card: Card) -> float | None:
+    """Returns the share of digits that withstood every attack."""
+    return card["worst_case"]["robust_accuracy"] if "worst_case" in card else None
+
+
+def certified(card: Card, epsilon: float) -> float | None:
+    """Returns the share of digits that provably withstand every attack within epsilon."""
+    found = (one["certified_accuracy"] for one in card.get("certified", []) if one["epsilon"] == epsilon)
+    return next(found, None)
+
+
+def precision_at_80_recall(card: Card) -> float | None:
+    """Returns the precision of the most confident 80% under attack."""
+    return card["reliability"]["precision_at_80_recall"] if "reliability" in card else None
