@@ -48,6 +48,10 @@ class Limits:
     deadline: float = math.inf
     cancelled: Callable[[], bool] = lambda: False
 
+    def over(self) -> bool:
+        """Tells whether time is up or nobody waits."""
+        return time.monotonic() > self.deadline or self.cancelled()
+
 
 @dataclass(frozen=True)
 class Candidate:
