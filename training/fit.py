@@ -23,11 +23,10 @@ from model.artifact import write_atomically
 from model.network import WhiteBoxNetwork
 from model.two_step import TwoStepLayer
 from training.architectures import Network, build, config_from_dict
-from training.augment import add_jitter, add_noise
 from training.data import Digits
 from training.errors import TrainingError
 from training.objectives import count_correct
-from training.recipes import Recipe
+from training.recipes import Noise, Recipe
 
 _EPOCH_KEY = "epochs_done"
 _PARAMETER, _MOMENT = "parameter.", "adam."
@@ -161,8 +160,15 @@ def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, lear
 def _batches(digits: Digits, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(digits), generator=generator)
     for chosen in order.split(recipe.batch_size):
-        images = add_jitter(digits.images[chosen], recipe.jitter, generator)
-        yield add_noise(images, recipe.noise, generator), digits.classes[chosen]
+        yield add_noise(digits.images[chosen], recipe.noise, generator), digits.classes[chosen]
+
+
+def add_noise(images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
+    """Returns the batch with noise, or as it is: one draw decides for the whole batch."""
+    if torch.rand((), generator=generator) >= noise.probability:
+        return images
+    drawn = torch.randn(images.shape, generator=generator)
+    return (images + noise.mean + noise.std * drawn).clamp(0, 1)
 
 
 class _Epoch:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from model.network import NetworkConfig
 from training.ablations import AblationConfig, Part
 from training.architectures import Config, config_to_dict
-from training.augment import NO_JITTER, NO_NOISE, Jitter, Noise
 from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.certified import Certified
 from training.errors import TrainingError
@@ -15,6 +14,18 @@ from training.objectives import Adversarial, CrossEntropy, Objective
 from training.schedules import LinearDecay, OneCycle, Schedule
 
 Kind = Literal["whitebox", "baseline", "ablation"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Additive Gaussian noise on a whole batch with some probability, clipped to [0, 1]."""
+
+    mean: float
+    std: float
+    probability: float
+
+
+NO_NOISE = Noise(mean=0.0, std=0.0, probability=0.0)
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,7 @@ class Recipe:
         learning_rate: Adam's, the largest that the schedule reaches.
         schedule: What the learning rate does over the training.
         weight_decay: Adam's L2 penalty.
-        noise: On the images.
-        jitter: Of the images, before the noise.
+        noise: The only augmentation.
         objective: The loss.
         start: Values that named parameters start from, instead of the network's own.
         kind: What the network is in a comparison.
@@ -46,7 +56,6 @@ class Recipe:
     schedule: Schedule
     weight_decay: float
     noise: Noise
-    jitter: Jitter = NO_JITTER
     objective: Objective = field(default_factory=CrossEntropy)
     start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     kind: Kind = "whitebox"
@@ -94,13 +103,12 @@ CERTIFIED = Recipe(
     network=NetworkConfig(
         kernel_size=3, rotations=8, shapes_per_class=13, shape_size=10, poses=13, shape_scatter=3.0
     ),
-    epochs=100,
+    epochs=60,
     batch_size=200,
     learning_rate=1e-2,
     schedule=OneCycle(warm_up=0.2, start=0.02),
     weight_decay=0.0,
     noise=NO_NOISE,
-    jitter=Jitter(linear=0.05, shift=0.4, probability=0.5),
     objective=Certified(),
     start={"two_step.thresholds": (0.35, 0.6)},
 )
@@ -113,7 +121,6 @@ CERTIFIED_10 = replace(
     ),
     epochs=40,
     learning_rate=8e-3,
-    jitter=NO_JITTER,
 )
 
 LOGISTIC = Recipe(

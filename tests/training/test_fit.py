@@ -10,11 +10,10 @@ import torch
 from running import WHITEBOX
 from safetensors.torch import load_file
 
-from training.augment import Jitter, Noise, add_jitter, add_noise
 from training.data import load_digits
-from training.fit import Run, RunError, train
+from training.fit import Run, RunError, add_noise, train
 from training.objectives import count_correct
-from training.recipes import PAPER
+from training.recipes import PAPER, Noise
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
 
@@ -105,13 +104,3 @@ def test_every_epoch_is_measured_on_validation_digits(finished):
     correct = count_correct(finished.load(), validation.images, validation.classes)
     assert lines[-1]["validation_accuracy"] == round(correct / len(validation), 6)
     assert finished.description()["validation"]["sha256"] == validation.digest
-
-
-def test_jitter_moves_its_share_of_the_images_a_little():
-    images = load_digits("train", (3, 5), sample=True).images[:200]
-    moved = add_jitter(images, Jitter(0.05, 0.4, 0.5), torch.Generator().manual_seed(0))
-    changed = (moved != images).flatten(1).any(dim=1)
-    assert 70 < int(changed.sum()) < 130
-    assert 0.02 < (moved - images)[changed].abs().mean() < 0.1
-    still = add_jitter(images, Jitter(0.0, 0.0, 1.0), torch.Generator())
-    torch.testing.assert_close(still, images, atol=1e-5, rtol=0)

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 
 from model.network import WhiteBoxNetwork
 from training.architectures import build, config_from_dict, config_to_dict
-from training.augment import Noise
 from training.data import Digits, load_digits
 from training.errors import TrainingError
 from training.fit import Run, RunError, train
-from training.recipes import PAPER, RECIPES, find_recipe
+from training.recipes import PAPER, RECIPES, Noise, find_recipe
 
 DOCS = ROOT / "docs" / "training.md"
 
