@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.bounds import bright_interval, margin_lower_bound, shape_interval, two_step_interval
+from model.bounds import Interval, bright_interval, margin_lower_bound, shape_interval, two_step_interval
 from model.frozen import FrozenNetwork
 from model.two_step import TwoStepTerms
 
@@ -60,10 +60,14 @@ class Certifier:
         Returns:
             (N,) float64: no image in the ball has a smaller margin.
         """
-        pixels = two_step_interval(images.double(), epsilon + _OUTWARD, self.terms)
+        pixels = self.two_step_box(images, epsilon)
         bright = bright_interval(pixels, self.kernels)
         shapes = shape_interval(bright, self.templates)
         return margin_lower_bound(shapes, self.rows, classes)
+
+    def two_step_box(self, images: Tensor, epsilon: float) -> Interval:
+        """Returns what the ball becomes behind the two-step layer, exactly: bounds (N, 1, 28, 28)."""
+        return two_step_interval(images.double(), epsilon + _OUTWARD, self.terms)
 
     def certified(self, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:
         """Tells for which of the images no attack within `epsilon` can succeed: (N,)."""

@@ -117,7 +117,7 @@ class Opposition:
         *weights, shares = (tensor.requires_grad_() for tensor in tensors)
         rates = _RATE_OF_WEIGHTS, _RATE_OF_SHARES
         groups = [{"params": weights, "lr": rates[0]}, {"params": [shares], "lr": rates[1]}]
-        optimizer = torch.optim.Adam(groups, betas=(0.8, 0.95))
+        optimizer = torch.optim.Adam(groups, betas=(0.8, 0.95), maximize=True)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, _STEPS)
         best = before = float("-inf")
         for step in range(_STEPS):
@@ -131,7 +131,7 @@ class Opposition:
                     break
                 before = best
             optimizer.zero_grad()
-            (-bound).backward()
+            bound.backward()
             optimizer.step()
             schedule.step()
         return max(best, self.interval_bound())
@@ -160,9 +160,15 @@ class Opposition:
         support = poses.flatten() @ self.templates.flatten(0, 1)  # (Y,)
         met = choices.shares[:, None] - takes[..., None] * self.templates[self.against]  # (G, P + 1, Y)
         rest = (support - choices.shares.sum(dim=0))[None, None]  # (1, 1, Y)
-        worst = self._lowest(met, choices.below[:-1], choices.above[:-1]) - takes * self.decided.upper[self.against]
+        worst = (
+            self._lowest(met, choices.below[:-1], choices.above[:-1])
+            - takes * self.decided.upper[self.against]
+        )
         worst = worst.masked_fill(~self.possible[self.against], torch.inf).amin(dim=1)  # (G,)
-        left = self._lowest(rest, choices.below[-1:], choices.above[-1:]).sum() + (poses * self.decided.lower).sum()
+        left = (
+            self._lowest(rest, choices.below[-1:], choices.above[-1:]).sum()
+            + (poses * self.decided.lower).sum()
+        )
         return worst.sum() + left
 
     def _lowest(self, weights: Tensor, below: Tensor, above: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ Stage = Literal["interval", "linear", "exact"]
 STAGES: tuple[Stage, ...] = ("interval", "linear", "exact")
 
 _BISECTIONS = 40
+# What the exact stage excludes: margins up to the least that certifies, with ten times as much to spare.
+_EXCLUDED = 2 * CERTAIN_MARGIN
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def decide(
     first that it leaves open ends it.
 
     Args:
+        certifier: Of the network.
+        image: (1, 1, 28, 28) in [0, 1].
+        true: The true class index.
+        epsilon: Radius of the L-inf ball.
+        last: The last stage to try.
         limits: When to give up; a deadline is wanted for the exact stage.
     """
     limits = limits or Limits()
@@ -70,3 +77,22 @@ def decide(
     certified = min(bounds) > CERTAIN_MARGIN
     found = None if suspect is None else _image_at(suspect, image, epsilon, certifier.terms)
     return Decision(certified, reached, min(bounds), found)
+
+
+def _bound(opposition: Opposition, bound: float, stage: Stage, limits: Limits) -> tuple[float, Tensor | None]:
+    """Returns the stage's bound, and a suspect's two-step values (784,) if it found one."""
+    if stage == "linear":
+        return max(bound, opposition.linear_bound(CERTAIN_MARGIN, limits)), None
+    answer = find_margin_below(opposition, CERTAIN_MARGIN, limits.deadline)
+    return (_EXCLUDED if answer.kind == "none" else bound), answer.pixels
+
+
+def _image_at(pixels: Tensor, image: Tensor, epsilon: float, terms: TwoStepTerms) -> Tensor:
+    """Returns the image (1, 1, 28, 28) of the ball whose two-step map is `pixels` (784,), by bisection."""
+    wanted = pixels.view_as(image)
+    lower, upper = (image.double() - epsilon).clamp(min=0), (image.double() + epsilon).clamp(max=1)
+    for _ in range(_BISECTIONS):
+        middle = (lower + upper) / 2
+        below = two_step(middle, terms) < wanted
+        lower, upper = torch.where(below, middle, lower), torch.where(below, upper, middle)
+    return ((lower + upper) / 2).to(image.dtype)
