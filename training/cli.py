@@ -130,23 +130,39 @@ def certify(
     epsilon: Annotated[
         list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the card goes.")] = None,
+    exact: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds a digit for planes and HiGHS where intervals prove nothing."),
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(help="Where every digit's verdict goes, a JSON line each.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the card goes; one that is there gets the results added.")
+    ] = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: Annotated[Split, typer.Option(help="Which digits of MNIST.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first digits.")] = None,
 ) -> None:
-    """Count the digits that provably no attack in an L-inf ball can turn, by interval bounds.
+    """Count the digits that provably no attack in an L-inf ball can turn: by interval bounds, or exactly.
 
-    Example: whitebox certify artifacts/mnist-3v5/1 --epsilon 0.1 --epsilon 0.2
+    Example: whitebox certify artifacts/mnist-3v5-certified/1 --epsilon 0.3 --exact 60
     """
+    from training.certificates import add_to_card, certified_accuracy, make_certified_card
     from training.data import load_digits
-    from training.evaluate import make_certified_card
 
     with _reported():
         name, network = _load(target)
         digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
-        card = make_certified_card(name, network.freeze(), digits, epsilon or [0.1, 0.2, 0.3])
+        radii = epsilon or [0.1, 0.2, 0.3]
+        entries = certified_accuracy(network.freeze(), digits, radii, exact, verdicts)
+        card = make_certified_card(name, digits, entries)
+        if out is not None and out.exists():
+            add_to_card(out, entries)
+            _CONSOLE.print_json(data=card)
+            _CONSOLE.print(f"Added to the card in {out}.")
+            return
     _show_card(card, out)
 
 

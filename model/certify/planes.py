@@ -113,4 +113,5 @@ def _patches(box: Interval, taps: Tensor) -> Interval:
 
 def _leads(patches: Interval, slopes: Tensor) -> Tensor:
     differences = (slopes[None] - slopes[:, None]).flatten(0, 1)  # row (k, j) is w_j - w_k
-    return linear_interval(patches, differences).upper.unflatten(1, (len(slopes), -1))
+    leads: Tensor = linear_interval(patches, differences).upper.unflatten(1, (len(slopes), -1))
+    return leads
