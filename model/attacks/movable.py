@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from model.attacks.metered import margins
 from model.attacks.unsaturated import Unsaturated
 from model.frozen import FrozenNetwork
-from model.two_step import two_step
+from model.two_step import TwoStepTerms, two_step
 
 _SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.0)  # of the pixels that promise something, one at least
 _GREEDY_STEPS = 40
@@ -52,7 +52,7 @@ def move(
     for _ in range(restarts):
         best.improve(lambda part, _: _descent(part, steps), box, original, best.margins > 0)
     best.improve(_polish, box, best.pixels, (best.margins > 0) & (best.margins < close))
-    found = _bisect(best.pixels, network, *ends)
+    found = images_of(best.pixels, network.terms, *ends)
     return torch.where(best.pixels == original, images, found)
 
 
@@ -170,9 +170,8 @@ def _polish_one(box: _Box, pixels: Tensor) -> Tensor:
     return pixels
 
 
-def _bisect(pixels: Tensor, network: FrozenNetwork, low: Tensor, high: Tensor) -> Tensor:
+def images_of(pixels: Tensor, terms: TwoStepTerms, low: Tensor, high: Tensor) -> Tensor:
     """Returns images between `low` and `high` whose two-step maps are `pixels`, but for rounding."""
-    terms = network.terms
     at_low, at_high = pixels <= two_step(low, terms), pixels >= two_step(high, terms)
     first, last = low, high
     for _ in range(_BISECTIONS):

@@ -66,7 +66,7 @@ class Certifier:
         return margin_lower_bound(shapes, self.rows, classes)
 
     def two_step_box(self, images: Tensor, epsilon: float) -> Interval:
-        """Returns what the ball becomes behind the two-step layer, exactly: bounds (N, 1, 28, 28)."""
+        """Returns what the two-step maps of (N, 1, 28, 28) images become in their balls, and no more."""
         return two_step_interval(images.double(), epsilon + _OUTWARD, self.terms)
 
     def certified(self, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:

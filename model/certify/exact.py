@@ -49,7 +49,7 @@ def find_margin_below(opposition: Opposition, threshold: float, deadline: float)
 
     Args:
         opposition: The margin against one pose of a wrong class.
-        threshold: A proof excludes margins a little above it too.
+        threshold: A proof excludes it with something to spare.
         deadline: A `time.monotonic()` value.
     """
     programme, planes = _Programme(), opposition.planes

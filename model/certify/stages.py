@@ -7,32 +7,29 @@ import torch
 from torch import Tensor
 
 from model.attacks.metered import Limits
+from model.attacks.movable import images_of
 from model.bounds import Interval
 from model.certify.certifier import CERTAIN_MARGIN, Certifier
 from model.certify.dual import Opposition
 from model.certify.exact import find_margin_below
 from model.certify.planes import Planes
-from model.two_step import TwoStepTerms, two_step
 
 Stage = Literal["interval", "linear", "exact"]
-STAGES: tuple[Stage, ...] = ("interval", "linear", "exact")
 
-_BISECTIONS = 40
-# What the exact stage excludes: margins up to the least that certifies, with ten times as much to spare.
-_EXCLUDED = 2 * CERTAIN_MARGIN
+# What HiGHS is asked to exclude.
+_ASKED = 2 * CERTAIN_MARGIN
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is known about one image and its ball.
+    """What was found out about one image and its ball.
 
     Attributes:
-        certified: Whether no image in the ball is classified wrongly. False means only: not proved.
-        stage: The last stage that was needed, or tried.
-        margin_lower_bound: No image in the ball has a smaller margin; what the exact stage excludes
-            counts as the least that certifies.
-        suspect: An image of the ball, (1, 1, 28, 28), that HiGHS takes for a counterexample. To be
-            checked: it has yet to be rounded into the ball.
+        certified: Whether no image in the ball is classified wrongly. False means: not proved.
+        stage: The last stage that was tried.
+        margin_lower_bound: No image in the ball has a smaller margin.
+        suspect: An image of the ball, (1, 1, 28, 28) float64, that HiGHS takes for a counterexample; it
+            has yet to be rounded and checked.
     """
 
     certified: bool
@@ -45,54 +42,43 @@ class Decision:
 def decide(
     certifier: Certifier, image: Tensor, true: int, epsilon: float, last: Stage, limits: Limits | None = None
 ) -> Decision:
-    """Tries to certify one image (1, 1, 28, 28) of class `true`, stage by stage up to `last`.
+    """Tries to certify one image, stage by stage.
 
-    A stage is tried against those poses of wrong classes only that the stages before left open, and the
-    first that it leaves open ends it.
+    A stage looks only at those poses of wrong classes that the stages before left open, the worst first,
+    and ends with the first that it leaves open too.
 
     Args:
         certifier: Of the network.
         image: (1, 1, 28, 28) in [0, 1].
-        true: The true class index.
+        true: Its class index.
         epsilon: Radius of the L-inf ball.
         last: The last stage to try.
-        limits: When to give up; a deadline is wanted for the exact stage.
+        limits: When to give up.
     """
     limits = limits or Limits()
-    box = certifier.two_step_box(image, epsilon)
-    planes = Planes.over(Interval(*(bound.flatten() for bound in box)), certifier.kernels)
+    box = Interval(*(bound.flatten() for bound in certifier.two_step_box(image, epsilon)))
+    planes = Planes.over(box, certifier.kernels)
     oppositions = Opposition.all_against(planes, certifier.templates, certifier.rows, true)
+    oppositions.sort(key=Opposition.interval_bound)
     bounds = [opposition.interval_bound() for opposition in oppositions]
-    order = sorted(range(len(bounds)), key=lambda index: bounds[index])
-    reached: Stage = "interval"
-    suspect = None
-    for index in (i for i in order if bounds[i] <= CERTAIN_MARGIN):
-        for stage in STAGES[1 : STAGES.index(last) + 1]:
-            bounds[index], suspect = _bound(oppositions[index], bounds[index], stage, limits)
-            reached = max(reached, stage, key=STAGES.index)
-            if bounds[index] > CERTAIN_MARGIN:
-                break
-        else:
+    stage: Stage = "interval"
+    suspect: Tensor | None = None
+    for index, opposition in enumerate(oppositions):
+        if bounds[index] <= CERTAIN_MARGIN and last != "interval":
+            stage = "linear" if stage == "interval" else stage
+            bounds[index] = opposition.linear_bound(CERTAIN_MARGIN, limits)
+        if bounds[index] <= CERTAIN_MARGIN and last == "exact":
+            stage = "exact"
+            answer = find_margin_below(opposition, _ASKED, limits.deadline)
+            bounds[index] = _ASKED if answer.kind == "none" else bounds[index]
+            suspect = answer.pixels
+        if bounds[index] <= CERTAIN_MARGIN:
             break
-    certified = min(bounds) > CERTAIN_MARGIN
-    found = None if suspect is None else _image_at(suspect, image, epsilon, certifier.terms)
-    return Decision(certified, reached, min(bounds), found)
+    found = None if suspect is None else _image_of(suspect, image, epsilon, certifier)
+    return Decision(min(bounds) > CERTAIN_MARGIN, stage, min(bounds), found)
 
 
-def _bound(opposition: Opposition, bound: float, stage: Stage, limits: Limits) -> tuple[float, Tensor | None]:
-    """Returns the stage's bound, and a suspect's two-step values (784,) if it found one."""
-    if stage == "linear":
-        return max(bound, opposition.linear_bound(CERTAIN_MARGIN, limits)), None
-    answer = find_margin_below(opposition, CERTAIN_MARGIN, limits.deadline)
-    return (_EXCLUDED if answer.kind == "none" else bound), answer.pixels
-
-
-def _image_at(pixels: Tensor, image: Tensor, epsilon: float, terms: TwoStepTerms) -> Tensor:
-    """Returns the image (1, 1, 28, 28) of the ball whose two-step map is `pixels` (784,), by bisection."""
-    wanted = pixels.view_as(image)
-    lower, upper = (image.double() - epsilon).clamp(min=0), (image.double() + epsilon).clamp(max=1)
-    for _ in range(_BISECTIONS):
-        middle = (lower + upper) / 2
-        below = two_step(middle, terms) < wanted
-        lower, upper = torch.where(below, middle, lower), torch.where(below, upper, middle)
-    return ((lower + upper) / 2).to(image.dtype)
+def _image_of(pixels: Tensor, image: Tensor, epsilon: float, certifier: Certifier) -> Tensor:
+    """Returns an image of the ball whose two-step map is `pixels` (784,), but for rounding."""
+    low, high = (image.double() - epsilon).clamp(0, 1), (image.double() + epsilon).clamp(0, 1)
+    return images_of(pixels.view_as(image), certifier.terms, low, high)
