@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from model.artifact import MANIFEST, PackageError, read_package, write_atomically
@@ -216,8 +217,12 @@ def report(
     Example: whitebox report --check
     """
     with _reported():
-        from training.report.document import make_report
-
+        try:
+            from training.report.document import make_report
+        except ModuleNotFoundError as error:
+            raise TrainingError(
+                f"There is no {error.name}; the report needs: pip install 'whitebox-serving[report]'"
+            ) from None
         made = make_report(cards, out)
         if check:
             if stale := made.out_of_date():
@@ -270,5 +275,5 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except (TrainingError, PackageError) as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None

@@ -20,6 +20,9 @@ from training.errors import TrainingError
 Card = Mapping[str, Any]
 
 TRAINING_LOG = "certified-training-log.json"
+# What `whitebox evaluate --quick` runs, and what a worst case must at least be over.
+QUICK = frozenset({"fgsm", "pgd-40", "apgd-ce"})
+WHOLE_SUITE = frozenset({"pgd-40", "pgd-100x10", "apgd-ce", "fab-t", "square"})
 _SEED = re.compile(r"(?P<group>.+)-seed-(?P<seed>\d+)$")
 _REQUIRED = ("model", "kind", "learnable_numbers", "data", "clean")
 
@@ -106,7 +109,12 @@ class Cards:
         """Returns the command that makes the card of a network, its training included if not shipped."""
         trained = next((e for e in EXPECTED if e.name == name and e.recipe is not None), None)
         train = f"whitebox train --recipe {trained.recipe} --seed {trained.seed} && " if trained else ""
-        return f"{train}whitebox evaluate {self.target(name)} --out {self.directory / name}.json"
+        return train + self.evaluate_command(name)
+
+    def evaluate_command(self, name: str) -> str:
+        """Returns the command that measures a network."""
+        options = _options(self.models[name]) if name in self.models else ""
+        return f"whitebox evaluate {self.target(name)}{options} --out {self.directory / name}.json"
 
     def inside_command(self, name: str) -> str:
         """Returns the command that reads out what is inside a network."""
@@ -119,6 +127,15 @@ class Cards:
             return f"artifacts/{card['model']}"
         known = {one.name: one.target for one in EXPECTED}
         return known.get(name, f"runs/{card['model'] if card else name}")
+
+
+def _options(card: Card) -> str:
+    """Returns the options of `whitebox evaluate` that a card tells of."""
+    ran = attacks_run(card)
+    everything = any(line["attack"] in ran for line in card.get("accuracy_by_epsilon", []))
+    some = " --quick" if set(ran) == QUICK else "".join(f" --attack {name}" for name in ran)
+    trust = " --trust-certificates" if card.get("trust_certificates") else ""
+    return ("" if everything else some) + trust
 
 
 def read_cards(directory: Path) -> Cards:
@@ -140,7 +157,7 @@ def _named(directory: Path, ending: str) -> list[tuple[str, Path]]:
     found = {
         path.name.removesuffix(ending): path
         for path in directory.glob(f"*{ending}")
-        if ending != ".json" or "." not in path.name.removesuffix(ending).replace("/", "")
+        if ending != ".json" or "." not in path.name.removesuffix(ending)
     }
     order = {one.name: place for place, one in enumerate(EXPECTED)}
     return sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
@@ -165,6 +182,11 @@ def _json(path: Path) -> Any:  # noqa: ANN401
         raise CardError(f"{path} is not JSON: {error}.") from error
 
 
+def is_partial(card: Card) -> bool:
+    """Tells whether only the first digits of a set were measured (`--limit`)."""
+    return ", first " in card["data"]["source"]
+
+
 def attack_of(card: Card, name: str) -> Card | None:
     """Returns an attack's entry, if it was run."""
     return next((attack for attack in card.get("attacks", []) if attack["name"] == name), None)
@@ -176,15 +198,29 @@ def withstood(card: Card, name: str) -> float | None:
     return None if attack is None else attack.get("robust_accuracy")
 
 
+def attacks_run(card: Card) -> list[str]:
+    """Returns the attacks that were run, without what is put together from others."""
+    return [attack["name"] for attack in card.get("attacks", []) if attack["name"] != "auto"]
+
+
+def ran_whole_suite(card: Card) -> bool:
+    """Tells whether a worst case over the attacks deserves its name."""
+    return set(attacks_run(card)) >= WHOLE_SUITE
+
+
 def worst_case(card: Card) -> float | None:
-    """Returns the share of digits that withstood every attack."""
+    """Returns the share of digits that withstood every attack that was run."""
     return card["worst_case"]["robust_accuracy"] if "worst_case" in card else None
 
 
+def certificates(card: Card, epsilon: float) -> dict[str, Card]:
+    """Returns what each kind of bound ("interval", "exact") proves within epsilon."""
+    return {one["bound"]: one for one in card.get("certified", []) if one["epsilon"] == epsilon}
+
+
 def certified(card: Card, epsilon: float) -> float | None:
-    """Returns the share of digits that provably withstand every attack within epsilon."""
-    found = (one["certified_accuracy"] for one in card.get("certified", []) if one["epsilon"] == epsilon)
-    return next(found, None)
+    """Returns the share of digits that provably withstand every attack within epsilon, by the best bound."""
+    return max((one["certified_accuracy"] for one in certificates(card, epsilon).values()), default=None)
 
 
 def precision_at_80_recall(card: Card) -> float | None:

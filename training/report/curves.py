@@ -117,7 +117,7 @@ def learning(data: Any, source: str) -> bytes:  # noqa: ANN401
         source: Kept in the file.
     """
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(2 * len(data), 2, height=2.3)
+        figure, panels = _panels(2 * len(data), 2, height=2.6)
         for row, (group, runs) in enumerate(data.items()):
             loss, accuracy = panels[2 * row : 2 * row + 2]
             for first, epochs in enumerate(runs.values()):
@@ -134,7 +134,7 @@ def learning(data: Any, source: str) -> bytes:  # noqa: ANN401
 def learning_compared(data: Any, source: str) -> bytes:  # noqa: ANN401
     """Draws loss and accuracy on validation digits; data: {kind: {run: [epochs]}}, a line a run."""
     with mpl.rc_context(_STYLE):
-        figure, panels = _panels(2 * len(data), 2, height=2.3)
+        figure, panels = _panels(2 * len(data), 2, height=2.6)
         for row, (kind, runs) in enumerate(data.items()):
             loss, accuracy = panels[2 * row : 2 * row + 2]
             for place, (name, epochs) in enumerate(runs.items()):
@@ -152,7 +152,7 @@ def _learning_titles(loss: Axes, accuracy: Axes, name: str) -> None:
     accuracy.set(title=f"{name}: accuracy, %", xlabel="epoch")
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    accuracy.legend(loc="best")
+    accuracy.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2)
 
 
 def _series(epochs: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:

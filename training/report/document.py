@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifact import write_atomically
-from training.report import measured, paper_numbers, pictured
+from training.report import measured, paper_numbers, pictured, provenance
 from training.report.cards import Cards, read_cards
 from training.report.page import Picture, Section
 
@@ -32,7 +32,7 @@ _SECTIONS = (
     pictured.nearest_mistakes,
     pictured.learning,
     measured.training_log,
-    measured.provenance,
+    provenance.provenance,
 )
 _PICTURES = "pictures"
 

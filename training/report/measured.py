@@ -1,9 +1,7 @@
 """The sections of tables: what was measured of every network, and how."""
 
-import json
 from collections.abc import Callable, Sequence
 from statistics import mean, stdev
-from typing import Any
 
 from training.report.cards import (
     ABLATIONS,
@@ -15,12 +13,16 @@ from training.report.cards import (
     Cards,
     Expected,
     attack_of,
+    attacks_run,
     certified,
+    is_partial,
     precision_at_80_recall,
+    ran_whole_suite,
     withstood,
     worst_case,
 )
-from training.report.page import NOTHING, Section, left_out, percent, table
+from training.report.page import NOTHING, Section, left_out, percent, plain, table
+from training.report.trials import trials
 
 RADII = (0.1, 0.2, 0.3)
 # Attacks in the order of a table, with what a reader may want to know of each; others follow.
@@ -32,6 +34,7 @@ ATTACKS = {
     "apgd-t": "the same on the targeted DLR loss; needs four classes",
     "fab-t": "minimum-norm attack towards each other class (Croce & Hein 2020)",
     "square": "random search with squares, no gradients (Andriushchenko 2020)",
+    "boundary": "a random walk to the smallest L2 change, decisions only (Brendel 2018)",
     "auto": "AutoAttack; with two classes APGD-CE, FAB-T and Square, a digit withstands if it withstands all",
     "bpda": "gradients through a smooth surrogate of the network (Athalye 2018)",
     "movable": "ours: greedy, moves only the pixels whose two-step value can change",
@@ -46,8 +49,8 @@ def models(cards: Cards) -> Section:
         head = ["network", "learnable numbers", "clean", "worst attack, 0.3"]
         parts = [
             "Accuracy on MNIST's test digits. *Worst attack*: a digit counts if it is classified right and "
-            "withstands every attack below in the L-inf ball of 0.3 (and no counterexample of the "
-            "certificate turns it). *Proved*: no attack within that radius can succeed, by interval bounds.",
+            "withstands every attack below in the L-inf ball of 0.3; in brackets, where only some of them "
+            "were run. *Proved*: no attack within that radius can succeed, by the best bound taken.",
             table([*head, *(f"proved, {radius}" for radius in RADII)], rows),
         ]
     return Section("All networks", [*parts, *_missing(cards, [e for _, group in _KINDS for e in group])])
@@ -60,7 +63,7 @@ def attacks(cards: Cards) -> Section:
     parts = []
     if names:
         rows = [
-            [_title(cards, name), *(_with_count(card, attack) for attack in names), percent(worst_case(card))]
+            [_title(cards, name), *(_with_count(card, attack) for attack in names), worst(card)]
             for name, card in shown
         ]
         parts = [
@@ -70,7 +73,7 @@ def attacks(cards: Cards) -> Section:
             "\n".join(_settings(name, [card for _, card in shown]) for name in names),
         ]
     parts += [*_spared(cards, shown), *_boundary(cards, shown)]
-    return Section("Attack by attack", parts or [_no_cards(cards)])
+    return Section("Attack by attack", parts or [no_cards(cards)])
 
 
 def seeds(cards: Cards) -> Section:
@@ -79,8 +82,8 @@ def seeds(cards: Cards) -> Section:
     for group, by_seed in cards.seeds().items():
         recipe = next(iter(by_seed.values())).get("recipe", group)
         parts += [f"Recipe `{recipe}`; nothing but the seed differs:", _seed_table(by_seed)]
-        make = f"whitebox train --recipe {recipe} --seed N && whitebox evaluate runs/{recipe}-N"
-        parts.append(f"A row is made by `{make} --out {cards.directory / group}-seed-N.json`.")
+    if parts:
+        parts.append("The command of each row stands [at the end](#how-it-was-measured).")
     return Section("Several seeds", [*parts, *_missing(cards, SEEDS)])
 
 
@@ -88,7 +91,7 @@ def checks(cards: Cards) -> Section:
     """The checks for masked gradients, every failure spelled out."""
     shown = [(name, card) for name, card in _compared(cards) if card.get("checks")]
     if not shown:
-        return Section("Are gradients masked?", [_no_cards(cards)])
+        return Section("Are gradients masked?", [no_cards(cards)])
     names = list(dict.fromkeys(check["name"] for _, card in shown for check in card["checks"]))
     rows = [[_title(cards, name), *(_passed(card, check) for check in names)] for name, card in shown]
     failures = [
@@ -99,7 +102,8 @@ def checks(cards: Cards) -> Section:
     ]
     parts = [
         "A network may look robust because its gradients lead attacks astray. What then would show:",
-        table(["network", *names], rows),
+        "\n".join(f"{place}. {name}" for place, name in enumerate(names, 1)),
+        table(["network", *(str(place) for place in range(1, len(names) + 1))], rows),
     ]
     return Section(
         "Are gradients masked?", [*parts, *(["What failed:", "\n".join(failures)] if failures else [])]
@@ -112,43 +116,7 @@ def training_log(cards: Cards) -> Section:
     if cards.training_log is None:
         log = cards.directory.parent / "certified-training-log.json"
         return Section(title, [f"*Left out: there is no {log}; it is written by hand as trials are made.*"])
-    names = list(dict.fromkeys(key for trial in cards.training_log for key in trial["validation"]))
-    rows = [
-        [
-            *(_plain(trial.get(key)) for key in ("name", "network", "changes")),
-            *(percent(trial["validation"].get(name)) for name in names),
-            f"{trial['seconds'] / 60:.1f}" if trial.get("seconds") is not None else NOTHING,
-            _plain(trial.get("note")),
-        ]
-        for trial in cards.training_log
-    ]
-    words = "Every trial, judged on every tenth digit of the training set; the test set chose nothing."
-    return Section(title, [words, table(["trial", "network", "changes", *names, "minutes", "note"], rows)])
-
-
-def provenance(cards: Cards) -> Section:
-    """Which digits, code and machine each card comes from, and the command that makes it again."""
-    rows = [
-        [
-            f"`{name}`",
-            f"{card['data']['source']}, {card['data']['count']:,}",
-            f"`{card['data']['sha256'][:12]}`",
-            _time(card),
-            _trained_by(card),
-            f"`whitebox evaluate {cards.target(name)} --out {cards.directory / name}.json`",
-        ]
-        for name, card in cards.models.items()
-    ]
-    if not rows:
-        return Section("How it was measured", [_no_cards(cards)])
-    made = list(dict.fromkeys(_made_with(card) for card in cards.models.values()))
-    return Section(
-        "How it was measured",
-        [
-            table(["card", "digits", "SHA-256", "time", "trained by", "measured by"], rows),
-            "Code and machine: " + "; ".join(made) + ".",
-        ],
-    )
+    return Section(title, trials(cards.training_log))
 
 
 def _compared(cards: Cards) -> list[tuple[str, Card]]:
@@ -158,7 +126,8 @@ def _compared(cards: Cards) -> list[tuple[str, Card]]:
 def _title(cards: Cards, name: str) -> str:
     card = cards.models[name]
     words = card.get("title") or name
-    return words if words == name or card["kind"] == "whitebox" else f"{words} (`{name}`)"
+    title = name if words == name or card["kind"] == "whitebox" else f"{words} (`{name}`)"
+    return f"{title} (**{card['data']['count']} digits only**)" if is_partial(card) else title
 
 
 def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
@@ -166,9 +135,17 @@ def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
         _title(cards, name),
         f"{card['learnable_numbers']:,}",
         percent(card["clean"]["accuracy"]),
-        percent(worst_case(card)),
+        worst(card),
         *(percent(certified(card, radius)) for radius in RADII),
     ]
+
+
+def worst(card: Card) -> str:
+    """Returns the worst case as a cell; one over few attacks says so, since more would leave less."""
+    share, count = worst_case(card), len(attacks_run(card))
+    if share is None or ran_whole_suite(card):
+        return percent(share)
+    return f"{percent(share)} ({count} attack{'s' if count > 1 else ''})"
 
 
 def _attack_names(shown: Sequence[Card]) -> list[str]:
@@ -187,9 +164,7 @@ def _with_count(card: Card, name: str) -> str:
 def _settings(name: str, shown: Sequence[Card]) -> str:
     settings = next(attack["settings"] for card in shown if (attack := attack_of(card, name)))
     common = {"attack", "name", "norm", "epsilon", "seed"}
-    said = [
-        f"{key.replace('_', ' ')} {_plain(value)}" for key, value in settings.items() if key not in common
-    ]
+    said = [f"{key.replace('_', ' ')} {plain(value)}" for key, value in settings.items() if key not in common]
     return f"- {name}: {ATTACKS.get(name, name)}" + (f"; {', '.join(said)}" if said else "")
 
 
@@ -202,7 +177,8 @@ def _spared(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
 
 
 def _boundary(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
-    found = [(name, attack) for name, card in shown if (attack := attack_of(card, "boundary"))]
+    attacks = [(name, attack_of(card, "boundary")) for name, card in shown]
+    found = [(name, attack) for name, attack in attacks if attack and "median_l2" in attack]
     if not found:
         return []
     rows = [
@@ -220,7 +196,7 @@ _SEED_COLUMNS: dict[str, Callable[[Card], float | None]] = {
     "pgd-40": lambda card: withstood(card, "pgd-40"),
     "apgd-ce": lambda card: withstood(card, "apgd-ce"),
     "auto": lambda card: withstood(card, "auto"),
-    "worst attack": worst_case,
+    "worst attack": lambda card: worst_case(card) if ran_whole_suite(card) else None,
     "precision at 80% recall": precision_at_80_recall,
     "proved, 0.1": lambda card: certified(card, 0.1),
     "proved, 0.3": lambda card: certified(card, 0.3),
@@ -239,13 +215,12 @@ def _seed_table(by_seed: dict[int, Card]) -> str:
         [str(seed), *(percent(values[place]) for values in columns.values())]
         for place, seed in enumerate(by_seed)
     ]
-    rows.append(["**mean**", *(f"**{percent(mean(values))}**" for values in columns.values())])
     if len(by_seed) > 1:
-        spread = [f"± {100 * stdev(values):.2f}" for values in columns.values()]
-        rows.append(["standard deviation, points", *spread])
-        rows.append(
-            ["lowest to highest", *(f"{percent(min(v))} to {percent(max(v))}" for v in columns.values())]
-        )
+        rows += [
+            ["**mean**", *(f"**{percent(mean(values))}**" for values in columns.values())],
+            ["standard deviation, points", *(f"± {100 * stdev(v):.2f}" for v in columns.values())],
+            ["lowest to highest", *(f"{percent(min(v))} to {percent(max(v))}" for v in columns.values())],
+        ]
     return table(["seed", *columns], rows)
 
 
@@ -262,32 +237,6 @@ def _missing(cards: Cards, expected: Sequence[Expected]) -> list[str]:
     return [left_out(f"no card {names}", [cards.command(one.name) for one in missing])]
 
 
-def _no_cards(cards: Cards) -> str:
+def no_cards(cards: Cards) -> str:
+    """Returns the line that stands for a section that no card has anything for."""
     return left_out(f"no card in {cards.directory} has it", [cards.command(EXPECTED[0].name)])
-
-
-def _plain(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
-    if value is None:
-        return NOTHING
-    if isinstance(value, list):
-        return ", ".join(_plain(one) for one in value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _time(card: Card) -> str:
-    if "seconds" not in card:
-        return NOTHING
-    processes = card.get("processes", 1)
-    return f"{card['seconds'] / 60:.1f} min, {processes} process{'es' if processes > 1 else ''}"
-
-
-def _trained_by(card: Card) -> str:
-    if not card.get("recipe"):
-        return NOTHING
-    return f"`whitebox train --recipe {card['recipe']} --seed {card.get('seed', 0)}`"
-
-
-def _made_with(card: Card) -> str:
-    code = " ".join(f"{name} {version}" for name, version in card.get("code", {}).items())
-    machine = ", ".join(f"{name} {_plain(value)}" for name, value in card.get("machine", {}).items())
-    return "; ".join(filter(None, (code, machine)))

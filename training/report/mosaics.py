@@ -39,7 +39,8 @@ def kernels(data: Any, source: str) -> bytes:  # noqa: ANN401 (JSON)
                 round(360 * place / len(kernel)) for place in (start, min(start + 16, len(kernel)) - 1)
             ]
             labels.append(f"kernel {index}\n{degrees[0]}° to {degrees[1]}°")
-    return _mosaic(rows, source, scale=8, row_labels=labels)
+    side = len(data[0][0])
+    return _mosaic(rows, source, _scale(16, side, largest=40 // side), row_labels=labels)
 
 
 def bases(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -47,7 +48,8 @@ def bases(data: Any, source: str) -> bytes:  # noqa: ANN401
     tiles = [_signed(base) for base in data["bases"]]
     each, labels = data["config"]["shapes_per_class"], data["config"]["labels"]
     rows = [tiles[c * each : (c + 1) * each] for c in range(len(labels))]
-    scale = _scale(each, data["config"]["shape_size"], largest=4)
+    side = data["config"]["shape_size"]
+    scale = _scale(each, side, largest=80 // side)
     return _mosaic(rows, source, scale, row_labels=[f"speak\nfor {label}" for label in labels])
 
 

@@ -29,7 +29,7 @@ class Picture:
     @property
     def source(self) -> str:
         """The digest of the data, kept inside the file: a picture of other data is told by it."""
-        text = json.dumps([self.file, self.data], sort_keys=True)
+        text = json.dumps([self.file, self.data])
         return "data-sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def content(self) -> bytes:
@@ -50,9 +50,9 @@ class Section:
         return [part for part in self.parts if isinstance(part, Picture)]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown; every column but the first is aligned to the right."""
-    ruler = ["---", *["---:"] * (len(head) - 1)]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> str:
+    """Returns a table in Markdown, aligned to the right but for the first column and those of `words`."""
+    ruler = ["---" if name in (head[0], *words) else "---:" for name in head]
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, ruler, *rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)
 
@@ -82,3 +82,16 @@ def number(value: float, digits: int | None = None) -> str:
 def left_out(what: str, commands: Sequence[str]) -> str:
     """Returns the one line that stands for what is missing."""
     return f"*Left out: {what}. Make it with* " + ", ".join(f"`{command}`" for command in commands) + "*.*"
+
+
+def plain(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)
+    """Returns words as they are, numbers short, lists and mappings as words with commas."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, list):
+        return ", ".join(plain(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {plain(one)}" for key, one in value.items())
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return number(value)
+    return value if isinstance(value, str) else json.dumps(value)

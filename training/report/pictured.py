@@ -10,11 +10,12 @@ from training.report.cards import (
     SHIPPED,
     Card,
     Cards,
+    certificates,
     certified,
     precision_at_80_recall,
     worst_case,
 )
-from training.report.measured import RADII
+from training.report.measured import RADII, no_cards, worst
 from training.report.page import NOTHING, Picture, Section, left_out, number, percent, table
 from training.report.paper_numbers import own_and_others
 
@@ -27,22 +28,24 @@ def proved(cards: Cards) -> Section:
     title = "Proved beside attacked"
     shown = {n: c for n, c in cards.of_kind("whitebox").items() if c.get("certified")}
     if not shown:
-        return _nothing(title, cards)
+        return Section(title, [no_cards(cards)])
     radius = RADII[-1]
     bars = {
         name: {
             "clean": card["clean"]["accuracy"],
-            "withstand all attacks, 0.3": worst_case(card),
+            "withstand the attacks, 0.3": worst_case(card),
             **{f"proved, {r}": certified(card, r) for r in (radius, RADII[0])},
         }
         for name, card in shown.items()
     }
     rows = [_gap_row(name, card, radius) for name, card in shown.items()]
     words = (
-        "Attacks give an upper bound of the robust accuracy, the certificate a lower one; the digits between "
-        "them are undecided."
+        "Attacks give an upper bound of the robust accuracy, certificates a lower one; the digits between "
+        "them are undecided. Intervals bound every digit; the exact stage (attacks, planes, HiGHS) takes "
+        "those that intervals leave open, where it was run."
     )
-    head = ["network, radius 0.3", "withstand", "proved", "undecided", "ms a digit to prove"]
+    by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
+    head = [f"network, radius {radius}", "withstand", *by, "undecided"]
     named = _words("Accuracy, clean, attacked and proved,", shown)
     picture = Picture("proved.svg", named, bars, curves.proved_and_attacked)
     return Section(title, [words, picture, table(head, rows)])
@@ -57,7 +60,7 @@ def by_epsilon(cards: Cards) -> Section:
         if card.get("accuracy_by_epsilon")
     }
     if not lines:
-        return _nothing(title, cards)
+        return Section(title, [no_cards(cards)])
     counts = sorted({line["count"] for of_one in lines.values() for line in of_one if "count" in line})
     digits = " or ".join(f"{count:,}" for count in counts)
     words = f"Each point on {digits} digits. The line at 0.3 is the radius of the tables." if counts else ""
@@ -74,7 +77,7 @@ def reliability(cards: Cards) -> Section:
         if card.get("reliability")
     }
     if not found:
-        return _nothing(title, cards)
+        return Section(title, [no_cards(cards)])
     kinds = {"white-box networks": ("whitebox",), "baselines": ("baseline",)}
     data = {
         kind: {n: _points(found[n]) for n in cards.of_kind(*members) if n in found}
@@ -105,8 +108,9 @@ def learning(cards: Cards) -> Section:
         if (runs := {one.name: cards.metrics[one.name] for one in group if one.name in cards.metrics})
     }
     groups: dict[str, dict[str, Any]] = {}
-    for name in cards.metrics.keys() - {name for runs in compared.values() for name in runs}:
-        groups.setdefault(name.split("-seed-")[0], {})[name] = cards.metrics[name]
+    for name, epochs in cards.metrics.items():
+        if not any(name in runs for runs in compared.values()):
+            groups.setdefault(name.split("-seed-")[0], {})[name] = epochs
     ours = {f"{group}, {len(runs)} runs" if len(runs) > 1 else group: runs for group, runs in groups.items()}
     pictures = [
         Picture("learning.svg", _words(title, ours), ours, curves.learning),
@@ -199,9 +203,9 @@ def layers(cards: Cards) -> Section:
 
 def nearest_mistakes(cards: Cards) -> Section:
     """The smallest change that the Boundary attack finds."""
-    steps = {str(inside["boundary"]["steps"]) for inside in cards.insides.values()}
+    steps = " or ".join(f"{n:,}" for n in sorted({i["boundary"]["steps"] for i in cards.insides.values()}))
     words = (
-        f"What the Boundary attack (Brendel 2018; {' or '.join(sorted(steps))} steps from the nearest digit "
+        f"What the Boundary attack (Brendel 2018; {steps} steps from the nearest digit "
         "of another class) leaves of a change that still turns the answer; it knows no epsilon. White was "
         "lightened, black darkened."
     )
@@ -246,11 +250,17 @@ def _layers_data(inside: Card) -> dict[str, Any]:
 
 
 def _gap_row(name: str, card: Card, radius: float) -> list[str]:
-    attacked, sure = worst_case(card), certified(card, radius)
+    attacked, sure, bounds = worst_case(card), certified(card, radius), certificates(card, radius)
     undecided = attacked - sure if attacked is not None and sure is not None else None
-    times = [one.get("milliseconds_an_image") for one in card["certified"] if one["epsilon"] == radius]
-    time = f"{times[0]:.1f}" if times and times[0] is not None else NOTHING
-    return [name, percent(attacked), percent(sure), percent(undecided), time]
+    cells = [
+        cell
+        for bound in ("interval", "exact")
+        for cell in (
+            percent(bounds[bound]["certified_accuracy"] if bound in bounds else None),
+            number(bounds[bound]["milliseconds_an_image"], 1) if bound in bounds else NOTHING,
+        )
+    ]
+    return [name, worst(card), *cells, percent(undecided)]
 
 
 def _points(curve: Card) -> list[dict[str, float]]:
@@ -259,11 +269,6 @@ def _points(curve: Card) -> list[dict[str, float]]:
 
 def _words(what: str, names: Sequence[str] | Mapping[str, Any]) -> str:
     return f"{what} of {', '.join(names)}"
-
-
-def _nothing(title: str, cards: Cards) -> Section:
-    first = SHIPPED[0].name
-    return Section(title, [left_out(f"no card in {cards.directory} has it", [cards.command(first)])])
 
 
 def _no_insides(title: str, cards: Cards) -> Section:
