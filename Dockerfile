@@ -68,7 +68,7 @@ CMD ["--help"]
 
 FROM runtime AS serve
 LABEL org.opencontainers.image.title="whitebox-serving" \
-      org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain, attack."
+      org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain, attack, certify."
 COPY --from=serve-dependencies /opt/venv /opt/venv
 COPY --from=distribution /distribution /opt/venv
 USER 10001:10001

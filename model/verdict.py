@@ -1,6 +1,5 @@
 """What can be said about attacks on an image: that none succeeds, that one does, or neither."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +28,8 @@ class Assessment:
         verdict: "certified": no image in the ball is classified otherwise. "falsified":
             `counterexample` is. "unknown": neither was shown.
         margin_lower_bound: No image in the ball has a smaller margin of the true class.
-        certified_radius: The largest radius that the bound certifies, 0 if there is none; None if it
-            was not asked for.
+        certified_radius: The largest radius that the bound certifies, 0 if there is none; never below
+            epsilon where the verdict is "certified". None if it was not asked for, or time was up.
         counterexample: (1, 1, 28, 28), inside ball and box, another class leads by ADVERSARIAL_MARGIN.
     """
 
@@ -61,19 +60,28 @@ def assess(
         radius: Whether to look for the certified radius, by bisection: nine bounds more.
         search: Whether to look for counterexamples; without it only images that are classified wrongly
             as they are can be falsified.
-        limits: Of each search.
+        limits: Of all images together. Every image gets its bound; when the limit is reached, radii that
+            are still to be found, and then searches, are left out.
     """
     bounds = certifier.margin_lower_bound(images, classes, epsilon).tolist()
-    radii: Sequence[float | None] = [None] * len(images)
-    if radius:
-        radii = certifier.certified_radius(images, classes).tolist()
+    each = list(zip(images[:, None], classes[:, None], bounds, strict=True))
+    radii = [
+        _radius(certifier, image, true, epsilon, bound) if radius and not limits.over() else None
+        for image, true, bound in each
+    ]
     found = []
-    for image, true, bound, largest in zip(images, classes.tolist(), bounds, radii, strict=True):
+    for (image, true, bound), largest in zip(each, radii, strict=True):
         counterexample = None
         if bound <= CERTAIN_MARGIN:
-            counterexample = _counterexample(network, image[None], true, epsilon if search else 0.0, limits)
+            counterexample = _counterexample(network, image, int(true), epsilon if search else 0.0, limits)
         found.append(Assessment(_verdict(bound, counterexample), bound, largest, counterexample))
     return found
+
+
+def _radius(certifier: Certifier, image: Tensor, true: Tensor, epsilon: float, bound: float) -> float:
+    """Returns the certified radius; bisection ends up to a step below it, which must not deny the verdict."""
+    radius = float(certifier.certified_radius(image, true))
+    return max(radius, epsilon) if bound > CERTAIN_MARGIN else radius
 
 
 def _verdict(bound: float, counterexample: Tensor | None) -> Verdict:
@@ -88,7 +96,7 @@ def _counterexample(
     with torch.no_grad():
         if float(margins(network(image), true_class)[0]) <= -ADVERSARIAL_MARGIN:
             return image
-    if epsilon == 0:
+    if epsilon == 0 or limits.over():
         return None
     for attack, steps, restarts in SEARCH:
         settings = AttackSettings(attack, "linf", epsilon, steps, restarts)

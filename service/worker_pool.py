@@ -25,10 +25,11 @@ from service.problems import (
 _LOGGER = logging.getLogger("service")
 # How long a worker may take beyond the job's own deadline, or to heed a cancellation.
 _GRACE_SECONDS = 2.0
-_START_SECONDS = 60.0
+# On a busy machine niced workers load torch slowly, and starting over would not be faster.
+_START_SECONDS = 300.0
 # A line holds a whole job or result: some hundred images as text.
 _LONGEST_LINE = 2**24
-# A worker that dies this often in a row without getting ready will not do better the next time.
+# After so many starts in a row that failed, only a request makes the pool try again.
 _MOST_FAILED_STARTS = 3
 # Predictions come first: the kernel gives a worker, and the loading of torch, only what they leave.
 _NICENESS = 10
@@ -137,20 +138,24 @@ class WorkerPool:
 
     def start(self) -> None:
         """Starts the workers in the background; requests wait for the first that is ready."""
-        for _ in range(self._count):
-            self._start_one()
+        self._start_missing()
 
     async def stop(self) -> None:
-        """Kills all workers."""
+        """Kills all workers; none is started any more."""
+        self._count = 0
         for task in list(self._starting):
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
-        for worker in list(self._workers):
-            await worker.kill()
+        while self._workers:
+            await self._workers.pop().kill()
 
     def process_ids(self) -> list[int]:
         """Returns the ids of the processes that are ready."""
         return [worker.process.pid for worker in self._workers]
+
+    def gave_up(self) -> bool:
+        """Tells whether so many starts in a row failed that only a request makes it try again."""
+        return self._failed_starts >= _MOST_FAILED_STARTS
 
     async def run(
         self, jobs: Sequence[dict[str, Any]], deadline: float, on_progress: Progress = ignore_progress
@@ -199,10 +204,11 @@ class WorkerPool:
             self._idle.put_nowait(worker)
 
     async def _take(self, deadline: float) -> _Worker:
-        if self._count == 0 or self._failed_starts >= _MOST_FAILED_STARTS:
+        if self._count == 0 or (self.gave_up() and not self._workers):
+            self._start_missing()  # what kept them from starting may be over
             raise WorkersUnavailable(
-                f"No worker for {self._work} runs here: there are none in the settings, or the extra "
-                f"[attack] is not installed."
+                f"No worker for {self._work} runs here: there are none in the settings, or they cannot "
+                f"start (is the extra [attack] installed?); the service's log has more."
             )
         if self._idle.empty() and self._waiting >= self._queue:
             raise QueueFull(
@@ -232,22 +238,26 @@ class WorkerPool:
     async def _replace(self, worker: _Worker) -> None:
         self._workers.discard(worker)
         await worker.kill()
-        self._start_one()
+        self._start_missing()
 
-    def _start_one(self) -> None:
-        async def start() -> None:
-            try:
-                worker = await _Worker.start(self._packages)
-            except (EOFError, TimeoutError, OSError) as error:
-                self._failed_starts += 1
-                _LOGGER.error("a worker for %s did not start: %s", self._work, error or type(error).__name__)
-                if self._failed_starts < _MOST_FAILED_STARTS:
-                    self._start_one()
-                return
-            self._failed_starts = 0
-            self._workers.add(worker)
-            self._idle.put_nowait(worker)
+    def _start_missing(self) -> None:
+        for _ in range(self._count - len(self._workers) - len(self._starting)):
+            task = asyncio.create_task(self._start_one())
+            self._starting.add(task)
+            task.add_done_callback(self._after_start)
 
-        task = asyncio.create_task(start())
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+    def _after_start(self, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if not self.gave_up():
+            self._start_missing()
+
+    async def _start_one(self) -> None:
+        try:
+            worker = await _Worker.start(self._packages)
+        except (EOFError, TimeoutError, OSError, ValueError) as error:  # the last: it said no JSON
+            self._failed_starts += 1
+            _LOGGER.error("a worker for %s did not start: %s", self._work, error or type(error).__name__)
+            return
+        self._failed_starts = 0
+        self._workers.add(worker)
+        self._idle.put_nowait(worker)

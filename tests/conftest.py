@@ -67,7 +67,8 @@ def all_test_digits() -> Digits:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    with running_server() as running:
+    # On a busy machine a certificate may wait for a worker to load torch longer than the 30 s of the service.
+    with running_server(WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110") as running:
         yield running
 
 

@@ -36,6 +36,15 @@ def running_server(**environment: str) -> Iterator[tuple[httpx.Client, subproces
         process.wait(timeout=30)
 
 
+def worker_ids(server: int) -> set[int]:
+    """Returns the process ids of a server's workers."""
+    children = set()
+    for task in os.listdir(f"/proc/{server}/task"):
+        with open(f"/proc/{server}/task/{task}/children") as file:
+            children |= {int(child) for child in file.read().split()}
+    return children
+
+
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
     for _ in range(300):
         assert process.poll() is None, "the server ended before it was ready"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -9,10 +10,12 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.engine import Engine
-from service.intake import Intake
+from service.answers import predictions
+from service.engine import Engine, Images
+from service.intake import Intake, images_of
 from service.problems import invalid_at
 from service.schemas import LabelledImagesRequest
+from service.state import Service
 
 Result = TypeVar("Result")
 
@@ -43,12 +46,37 @@ def json_response(content: dict[str, Any]) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-def labels_of(asked: LabelledImagesRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:
-    """Returns the true digits as given, or else as predicted.
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their digits, and what the model says of them.
+
+    Attributes:
+        engine: The model that is asked.
+        images: (N, 28, 28) float32 in [0, 1].
+        labels: The true digits as given, or else as predicted.
+        originals: The `Prediction` of each image.
+    """
+
+    engine: Engine
+    images: Images
+    labels: list[int]
+    originals: list[dict[str, Any]]
+
+
+def labelled(asked: LabelledImagesRequest, service: Service, most: int) -> Labelled:
+    """Reads the images of a parsed request, at most `most`, and puts them through its model.
 
     Raises:
-        InvalidInput: There are more or fewer than images, or the model does not know one.
+        ModelNotFound: The model is not loaded.
+        InvalidInput: An image cannot be read, or the labels do not fit.
     """
+    engine = service.engine(asked.model)
+    intake = images_of(asked, most, service.settings)
+    originals = with_preprocessed(predictions(engine, intake.images), intake)
+    return Labelled(engine, intake.images, _labels_of(asked, engine, originals), originals)
+
+
+def _labels_of(asked: LabelledImagesRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:
     if asked.labels is None:
         return [original["label"] for original in originals]
     if len(asked.labels) != len(originals):

@@ -8,16 +8,15 @@ from fastapi import APIRouter, Request, Response
 
 from model.attacks.settings import AttackSettings
 from service.answers import model_ref, predictions
-from service.engine import Engine, Images
-from service.intake import images_of, is_png, parse, read_body
+from service.intake import is_png, off_the_loop, parse, read_body
 from service.jobs import attack_job
 from service.problems import UnsupportedMediaType, invalid_at
 from service.routes.answering import (
+    Labelled,
     OwnBodyRoute,
     json_response,
-    labels_of,
+    labelled,
     unless_client_leaves,
-    with_preprocessed,
 )
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.schemas import AttackAnswer, AttackRequest
@@ -43,17 +42,22 @@ async def attack(request: Request) -> Response:
     service = service_of(request)
     if is_png(request):
         raise UnsupportedMediaType("Send application/json: an attack has settings beside its image.")
-    asked = parse(AttackRequest, await read_body(request, service.settings))
-    engine = service.engine(asked.model)
-    intake = images_of(asked, service.settings.max_attack_images, service.settings)
-    _check_budget(asked, service)
-    originals = with_preprocessed(predictions(engine, intake.images), intake)
-    labels = labels_of(asked, engine, originals)
-    found = await unless_client_leaves(request, _attack_all(service, engine, intake.images, labels, asked))
-    outcomes = _outcomes(engine, labels, originals, found)
+    body = await read_body(request, service.settings)
+    asked, question = await off_the_loop(body, lambda: _read(service, body))
+    found = await unless_client_leaves(request, _attack_all(service, question, asked))
     return json_response(
-        {"model": model_ref(engine), "attack": _settings(asked).to_dict(), "results": outcomes}
+        {
+            "model": model_ref(question.engine),
+            "attack": _settings(asked).to_dict(),
+            "results": _outcomes(question, found),
+        }
     )
+
+
+def _read(service: Service, body: bytes) -> tuple[AttackRequest, Labelled]:
+    asked = parse(AttackRequest, body)
+    _check_budget(asked, service)
+    return asked, labelled(asked, service, service.settings.max_attack_images)
 
 
 def _check_budget(asked: AttackRequest, service: Service) -> None:
@@ -68,25 +72,19 @@ def _settings(asked: AttackRequest) -> AttackSettings:
     )
 
 
-async def _attack_all(
-    service: Service, engine: Engine, images: Images, labels: list[int], asked: AttackRequest
-) -> list[dict[str, Any]]:
+async def _attack_all(service: Service, question: Labelled, asked: AttackRequest) -> list[dict[str, Any]]:
     deadline = time.monotonic() + service.settings.attack_timeout_seconds
     budget = asked.query_budget or service.settings.max_attack_queries
     jobs = [
-        attack_job(engine, image, label, _settings(asked), budget)
-        for image, label in zip(images, labels, strict=True)
+        attack_job(question.engine, image, label, _settings(asked), budget)
+        for image, label in zip(question.images, question.labels, strict=True)
     ]
     return await service.attacks.run(jobs, deadline)
 
 
-def _outcomes(
-    engine: Engine,
-    labels: list[int],
-    originals: list[dict[str, Any]],
-    found: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
+def _outcomes(question: Labelled, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     images = np.array([result["image"] for result in found], np.float32).reshape(-1, 28, 28)
+    adversarial = predictions(question.engine, images)
     return [
         {
             **result,
@@ -94,9 +92,9 @@ def _outcomes(
             "image": image.astype(np.float64),
             "label": label,
             "original": original,
-            "adversarial": adversarial,
+            "adversarial": fooled,
         }
-        for result, image, label, original, adversarial in zip(
-            found, images, labels, originals, predictions(engine, images), strict=True
+        for result, image, label, original, fooled in zip(
+            found, images, question.labels, question.originals, adversarial, strict=True
         )
     ]

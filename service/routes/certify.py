@@ -7,16 +7,16 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.answers import model_ref, predictions
-from service.engine import Engine, Images
-from service.intake import images_of, is_png, parse, read_body
+from service.engine import Engine
+from service.intake import is_png, off_the_loop, parse, read_body
 from service.jobs import certify_job
 from service.problems import UnsupportedMediaType
 from service.routes.answering import (
+    Labelled,
     OwnBodyRoute,
     json_response,
-    labels_of,
+    labelled,
     unless_client_leaves,
-    with_preprocessed,
 )
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.schemas import CertifyAnswer, CertifyRequest
@@ -42,25 +42,32 @@ async def certify(request: Request) -> Response:
     service = service_of(request)
     if is_png(request):
         raise UnsupportedMediaType("Send application/json: a certificate has an epsilon beside its image.")
-    asked = parse(CertifyRequest, await read_body(request, service.settings))
-    engine = service.engine(asked.model)
-    intake = images_of(asked, service.settings.max_certify_images, service.settings)
-    originals = with_preprocessed(predictions(engine, intake.images), intake)
-    labels = labels_of(asked, engine, originals)
-    found = await unless_client_leaves(request, _certify_all(service, engine, intake.images, labels, asked))
+    body = await read_body(request, service.settings)
+    asked, question = await off_the_loop(body, lambda: _read(service, body))
+    found = await unless_client_leaves(request, _certify_all(service, question, asked))
     results = [
-        {"label": label, "prediction": original, **_with_counterexample(engine, one)}
-        for label, original, one in zip(labels, originals, found, strict=True)
+        {"label": label, "prediction": original, **_with_counterexample(question.engine, one)}
+        for label, original, one in zip(question.labels, question.originals, found, strict=True)
     ]
     return json_response(
-        {"model": model_ref(engine), "epsilon": asked.epsilon, "norm": asked.norm, "results": results}
+        {
+            "model": model_ref(question.engine),
+            "epsilon": asked.epsilon,
+            "norm": asked.norm,
+            "results": results,
+        }
     )
 
 
-async def _certify_all(
-    service: Service, engine: Engine, images: Images, labels: list[int], asked: CertifyRequest
-) -> list[dict[str, Any]]:
-    job = certify_job(engine, images, labels, asked.epsilon, asked.radius, asked.counterexample)
+def _read(service: Service, body: bytes) -> tuple[CertifyRequest, Labelled]:
+    asked = parse(CertifyRequest, body)
+    return asked, labelled(asked, service, service.settings.max_certify_images)
+
+
+async def _certify_all(service: Service, question: Labelled, asked: CertifyRequest) -> list[dict[str, Any]]:
+    job = certify_job(
+        question.engine, question.images, question.labels, asked.epsilon, asked.radius, asked.counterexample
+    )
     deadline = time.monotonic() + service.settings.certify_timeout_seconds
     (result,) = await service.certificates.run([job], deadline)
     assessments: list[dict[str, Any]] = result["assessments"]

@@ -9,7 +9,7 @@ import time
 import httpx
 import numpy as np
 import pytest
-from running import ROOT, running_server
+from running import ROOT, running_server, worker_ids
 
 from model.attacks.settings import ATTACKS
 from service.schemas import AttackAnswer
@@ -87,14 +87,6 @@ def test_nine_images_are_too_many_for_one_request(client, three):
     answer = attack(client, [three] * 9, attack="fgsm")
     assert answer.status_code == 422
     assert "at most 8" in answer.json()["detail"]
-
-
-def worker_ids(server: int) -> set[int]:
-    children = set()
-    for task in os.listdir(f"/proc/{server}/task"):
-        with open(f"/proc/{server}/task/{task}/children") as file:
-            children |= {int(child) for child in file.read().split()}
-    return children
 
 
 def test_workers_leave_the_processor_to_predictions(server):

@@ -2,10 +2,12 @@
 
 import base64
 import threading
+import time
 
+import httpx
 import numpy as np
 import pytest
-from running import ROOT, running_server
+from running import ROOT, running_server, worker_ids
 
 from service.schemas import CertifyAnswer
 
@@ -51,6 +53,20 @@ def test_an_image_that_is_not_its_label_falsifies_itself(client):
     assert result["counterexample"]["distance"] == {"linf": 0, "l2": 0, "l0": 0}
 
 
+def test_radius_and_verdict_agree_where_bisection_ends_below_epsilon(client, digits):
+    (result,) = certify(client, [digits[0][230].tolist()], labels=[3], epsilon=0.2).json()["results"]
+    assert (result["verdict"], result["certified_radius"]) == ("certified", 0.2)
+
+
+def test_ten_digits_are_certified_in_the_same_way(client, three):
+    answer = certify(client, [three], model="mnist-10-certified", labels=[3])
+    CertifyAnswer.model_validate_json(answer.content)
+    (result,) = answer.json()["results"]
+    assert (result["verdict"], len(result["prediction"]["logits"])) == ("certified", 10)
+    (wrong,) = certify(client, [three], model="mnist-10-certified", labels=[7]).json()["results"]
+    assert (wrong["verdict"], wrong["certified_radius"]) == ("falsified", 0)
+
+
 def test_verdicts_of_a_batch_are_those_of_its_images(client, digits):
     images = digits[0][::125].tolist()
     together = certify(client, images, epsilon=0.2, counterexample=False).json()["results"]
@@ -84,6 +100,35 @@ def test_wrong_settings_name_their_place(client, three, wrong, place):
     answer = certify(client, [three], **wrong)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == place
+
+
+def test_a_raw_png_says_where_its_epsilon_belongs(client):
+    png = (ROOT / "examples" / "three.png").read_bytes()
+    answer = client.post("/v1/certify", content=png, headers={"Content-Type": "image/png"})
+    assert answer.status_code == 415
+    assert "epsilon" in answer.json()["detail"]
+
+
+def test_neither_deadline_nor_a_client_that_leaves_costs_bounds_or_workers(digits):
+    images = digits[0][::16].tolist()
+    with running_server(WHITEBOX_CERTIFY_TIMEOUT_SECONDS="2", WHITEBOX_ATTACK_WORKERS="0") as (
+        client,
+        process,
+    ):
+        while certify(client, [FIVE]).status_code != 200:
+            time.sleep(0.2)  # the first request waits for torch, perhaps beyond its own 2 s
+        workers = worker_ids(process.pid)
+
+        answer = certify(client, images, epsilon=0.3)
+        CertifyAnswer.model_validate_json(answer.content)
+        verdicts = [result["verdict"] for result in answer.json()["results"]]
+        assert len(verdicts) == len(images)
+        assert "unknown" in verdicts
+
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/certify", json={"images": [FIVE] * 64, "epsilon": 0.2}, timeout=0.3)
+        assert certify(client, [THREE], counterexample=False).status_code == 200
+        assert worker_ids(process.pid) == workers
 
 
 def test_too_many_images_are_refused(client, three):
