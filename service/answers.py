@@ -28,7 +28,7 @@ def model_ref(engine: Engine) -> dict[str, str]:
 
 def predictions(engine: Engine, images: Images) -> list[dict[str, Any]]:
     """Returns the `Prediction` of each image (N, 28, 28)."""
-    return _labelled(engine, *engine.predict(images))
+    return labelled(engine, *engine.predict(images))
 
 
 def explanations(
@@ -38,7 +38,7 @@ def explanations(
     outputs = ["logits", *dict.fromkeys(name for part in parts for name in _OUTPUTS[part])]
     trace = engine.explain(images, outputs)
     logits = trace["logits"]
-    answers = _labelled(engine, logits, _softmax(logits))
+    answers = labelled(engine, logits, _softmax(logits))
     for index, answer in enumerate(answers):
         one = {name: values[index] for name, values in trace.items()}
         for part in parts:
@@ -46,7 +46,8 @@ def explanations(
     return answers
 
 
-def _labelled(engine: Engine, logits: Array, probabilities: Array) -> list[dict[str, Any]]:
+def labelled(engine: Engine, logits: Array, probabilities: Array) -> list[dict[str, Any]]:
+    """Returns the `Prediction` of each image from its logits and probabilities (N, classes)."""
     labels = engine.labels
     keys = [str(label) for label in labels]
     return [

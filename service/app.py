@@ -1,21 +1,31 @@
 """The application: `create_app(settings)`; importing this module loads no model."""
 
+import asyncio
+import gc
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service import problems, schemas
-from service.engine import Engine
-from service.request_id import RequestIds
-from service.routes import attack, certify, explain, health, models, predict
+from service import open_inference, problems, schemas
+from service.batcher import WaitingRoom
+from service.edge import Edge
+from service.keys import Keyring
+from service.repository import Repository, ServedModel
+from service.routes import attack, certify, explain, health, kserve, metrics, models, predict
+from service.routes import open_inference as open_inference_routes
+from service.routes import repository as repository_routes
 from service.settings import Settings
-from service.state import Service, check_packages
+from service.state import Service
+from service.tracing import Tracing
 from service.worker_pool import WorkerPool
 
 _LOGGER = logging.getLogger("service")
@@ -25,13 +35,15 @@ computation itself (contributions sum to the logit), lets you **attack** it, and
 attack can succeed.
 
 An image is a 28 x 28 list of rows of numbers in [0, 1], or `{"png": "<base64>"}`; predict and explain
-also take a raw `image/png` body. Every error is an RFC 9457 problem.
+also take a raw `image/png` body. Every error is an RFC 9457 problem, except under `/v2` (the Open Inference
+Protocol) and KServe's `:predict` and `:explain`, which have their own form.
 """
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
+    tracing = Tracing.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -39,14 +51,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = service
         service.attacks.start()
         service.certificates.start()
+        watch = _watch(service)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked through again and again
         service.ready = True
-        _LOGGER.info("ready: %s", ", ".join(sorted(service.engines)))
+        _LOGGER.info("ready: %s", ", ".join(map(_named, service.models)))
         try:
-            yield
+            with _unready_before_the_end(service):
+                yield
         finally:
             service.ready = False
+            watch.cancel()
             await service.attacks.stop()
             await service.certificates.stop()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="whitebox-serving",
@@ -55,9 +74,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    for group in (predict, explain, attack, certify, models, health):
+    for group in (
+        predict, explain, attack, certify, kserve, models, open_inference_routes, repository_routes,
+        health, metrics,
+    ):  # fmt: skip
         app.include_router(group.router)
-    app.add_middleware(RequestIds)
+    app.add_middleware(
+        Edge,
+        endpoints={"/v1/predict": predict.predict, "/v1/explain": explain.explain},
+        keyring=Keyring.of(settings),
+        most_requests=settings.max_requests,
+        metrics_need_key=settings.metrics_need_key,
+        access_log=settings.access_log,
+        tracing=tracing,
+    )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -68,14 +98,51 @@ def load(settings: Settings) -> Service:
     Raises:
         PackageError: A package is missing or damaged, or the default model is not there.
     """
-    packages = check_packages(settings)
-    engines = {package.name: Engine(package) for package in packages}
-    for engine in engines.values():
-        engine.warm_up()
-    directories = [package.directory for package in packages]
-    attacks = WorkerPool("attacks", directories, settings.attack_workers, settings.attack_queue)
-    certificates = WorkerPool("certificates", directories, settings.certify_workers, settings.certify_queue)
-    return Service(settings, engines, attacks, certificates)
+    room = WaitingRoom(settings.max_waiting_images)
+    models = Repository(settings.models_dir, settings.default_model, room, settings.state_dir)
+    models.load_all()
+    attacks = WorkerPool("attacks", models.package_paths, settings.attack_workers, settings.attack_queue)
+    certificates = WorkerPool(
+        "certificates", models.package_paths, settings.certify_workers, settings.certify_queue
+    )
+    return Service(settings, models, attacks, certificates)
+
+
+def _watch(service: Service) -> asyncio.Task[None]:
+    """Starts to look for changes of the model directory."""
+    seconds = service.settings.models_poll_seconds
+    return asyncio.create_task(service.models.watch(seconds) if seconds else asyncio.sleep(0))
+
+
+@contextmanager
+def _unready_before_the_end(service: Service) -> Iterator[None]:
+    """Makes SIGTERM turn readiness off first, so that a load balancer sends no more, and end it later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    end = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def end_now(frame: FrameType | None) -> None:
+        if callable(end):
+            end(signal.SIGTERM, frame)
+
+    def drain(_signal: int, frame: FrameType | None) -> None:
+        service.ready = False
+        if service.settings.drain_seconds:
+            loop.call_soon_threadsafe(loop.call_later, service.settings.drain_seconds, end_now, frame)
+        else:
+            end_now(frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, end)
+
+
+def _named(model: ServedModel) -> str:
+    return f"{model.package.name}/{model.package.version}"
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -89,6 +156,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.ExplainRequest,
             schemas.AttackRequest,
             schemas.CertifyRequest,
+            schemas.InstancesRequest,
+            open_inference.InferRequest,
             problems.ProblemBody,
         )
         _, definitions = models_json_schema(

@@ -1,29 +1,29 @@
 """The commands that ask a model: serve, predict, explain, attack."""
 
 import asyncio
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
-import uvicorn
 from PIL import Image
+from pydantic import ValidationError
 from rich.console import Console
 
 from model.artifact import PackageError
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from service.answers import explanations, predictions
-from service.app import create_app
+from service.app import load
 from service.digits import NotADigitError, digit_from_png
 from service.engine import Engine, Images
 from service.jobs import attack_job
+from service.keys import Keyring
 from service.problems import Problem
-from service.request_id import log_with_request_ids
-from service.settings import Settings
-from service.state import check_packages, newest_packages
+from service.repository import check_packages, newest_packages
+from service.server import run_server
+from service.settings import Settings, SettingsError
+from service.tracing import Tracing
 from service.worker_pool import WorkerPool
 
 _CONSOLE = Console()
@@ -35,22 +35,43 @@ Model = Annotated[str | None, typer.Option(help="Name of a model; default: the s
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify settings and models, answer one image, and stop.")
+    ] = False,
 ) -> None:
     """Serve the models over HTTP. All else is set by WHITEBOX_* variables (docs/settings.md).
 
     Example: whitebox serve --port 8000
     """
-    log_with_request_ids(log_level)
-    settings = Settings()
     try:
-        check_packages(settings)
-    except PackageError as error:
+        settings = Settings()
+    except ValidationError as error:
+        _fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
+    try:
+        Keyring.of(settings)
+        Tracing.of(settings)
+        check_packages(settings.models_dir, settings.default_model)
+        if check:
+            _check(settings)
+            return
+    except (PackageError, SettingsError) as error:
         _fail(str(error))
-    # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
-    app = create_app(settings)
-    uvicorn.run(app, host=host, port=port, log_level=log_level, access_log=False)
+    run_server(host, port, workers, log_level, settings)
+
+
+def _check(settings: Settings) -> None:
+    """Loads everything as the service would and lets every model answer."""
+    service = load(settings)
+    for model in service.models:
+        (prediction,) = predictions(model.engine, np.zeros((1, 28, 28), np.float32))
+        name = f"{model.package.name}/{model.package.version}"
+        _CONSOLE.print(
+            f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}"
+        )
+    keys = "asks for an API key" if Keyring.of(settings) else "is open to everybody who can reach it"
+    _CONSOLE.print(f"Settings and models are fine. The service {keys}.")
 
 
 def predict(image: Png, model: Model = None) -> None:
@@ -103,7 +124,7 @@ def attack(
 
 async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
     limits = Settings()
-    pool = WorkerPool("attacks", [engine.package.directory], workers=1, queue=1)
+    pool = WorkerPool("attacks", lambda: [engine.package.directory], workers=1, queue=1)
     pool.start()
     try:
         job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)

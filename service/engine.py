@@ -20,6 +20,8 @@ Images = NDArray[np.float32]
 # Images that go through a graph at once. The 64 responses a pixel of 8 images (1.6 MB) still fit the
 # cache, those of 64 images do not, which costs half the speed (benchmarks/inference.py).
 _PIECE = 8
+# onnxruntime's types as the Open Inference Protocol names them
+_DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
 
 
 class Engine:
@@ -39,6 +41,7 @@ class Engine:
         self._predict = _session(package.read(PREDICT_GRAPH))
         self._explain = _session(package.read(EXPLAIN_GRAPH))
         self._parts = [output.name for output in self._explain.get_outputs()]
+        self._outputs = _described(self._predict, self._explain)
 
     def predict(self, images: Images) -> tuple[Array, Array]:
         """Maps images (N, 28, 28) in [0, 1] to logits and probabilities, both (N, classes)."""
@@ -53,6 +56,10 @@ class Engine:
         names = self._parts if parts is None else list(parts)
         return dict(zip(names, _in_pieces(self._explain, names, images), strict=True))
 
+    def outputs(self) -> list[dict[str, Any]]:
+        """Returns name, datatype and shape of all outputs, as the Open Inference Protocol has them."""
+        return self._outputs
+
     def warm_up(self) -> None:
         """Runs both graphs once, so that the first request finds them ready."""
         blank = np.zeros((_PIECE, 28, 28), np.float32)
@@ -65,6 +72,19 @@ def _session(graph: bytes) -> ort.InferenceSession:
     # One image takes 0.1 ms: a second thread costs more than it brings, and attacks need the core.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _described(*sessions: ort.InferenceSession) -> list[dict[str, Any]]:
+    found = {
+        output.name: {
+            "name": output.name,
+            "datatype": _DATATYPES[output.type],
+            "shape": [size if isinstance(size, int) else -1 for size in output.shape],
+        }
+        for session in sessions
+        for output in session.get_outputs()
+    }
+    return list(found.values())
 
 
 def _in_pieces(session: ort.InferenceSession, names: list[str], images: Images) -> list[Array]:

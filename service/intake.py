@@ -1,24 +1,27 @@
 """Reading a request: its body within limits, its JSON by the schemas, its images as one array."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from service.digits import NotADigitError, digit_from_base64, digit_from_png
 from service.engine import Images
 from service.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     UnsupportedMediaType,
     invalid_at,
     invalid_input,
 )
-from service.schemas import ImagesRequest, InputImage, PngImage
+from service.schemas import InputImage, PngImage
 from service.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -43,30 +46,62 @@ class Intake:
     preprocessed: list[list[str] | None]
 
 
-async def read_body(request: Request, settings: Settings) -> bytes:
+async def read_body(request: Request, settings: Settings, deadline: float) -> bytes:
     """Returns the whole body.
 
     A body that is too large is read to its end and dropped before it is refused, so that the client
     sees the answer and not a reset connection.
 
+    Args:
+        request: A request whose body nobody has read.
+        settings: Where the limit is.
+        deadline: A `time.monotonic()` value; a client that has not sent it all by then is given up.
+
     Raises:
         BodyTooLarge: It has more than `max_body_bytes`.
+        BodyTooSlow: It is not all there in time.
+        ClientDisconnect: The client is gone.
     """
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
+    first = await _next_part(request, deadline)
+    if not first.get("more_body"):
+        return _within_limit([first.get("body", b"")], settings)
+    parts, size = [first.get("body", b"")], len(first.get("body", b""))
+    while True:
+        message = await _next_part(request, deadline)
+        size += len(part := message.get("body", b""))
         if size <= settings.max_body_bytes:
-            chunks.append(chunk)
+            parts.append(part)
         elif size > _MOST_DRAINED:
             break
-        else:
-            chunks.clear()
+        if not message.get("more_body"):
+            break
     if size > settings.max_body_bytes:
-        raise BodyTooLarge(
-            f"The body has more than {settings.max_body_bytes} bytes. Send fewer images a request, or "
-            f"PNG instead of lists of numbers."
-        )
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        raise _too_large(settings)
+    return b"".join(parts)
+
+
+async def _next_part(request: Request, deadline: float) -> Message:
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            message = await request.receive()
+    except TimeoutError:
+        raise BodyTooSlow("The body was not all there before the request's time ran out.") from None
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message
+
+
+def _within_limit(parts: list[bytes], settings: Settings) -> bytes:
+    if len(parts[0]) > settings.max_body_bytes:
+        raise _too_large(settings)
+    return parts[0]
+
+
+def _too_large(settings: Settings) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body has more than {settings.max_body_bytes} bytes. Send fewer images a request, or PNG "
+        f"instead of lists of numbers."
+    )
 
 
 async def off_the_loop(body: bytes, work: Callable[[], Answer]) -> Answer:
@@ -115,22 +150,21 @@ def parse_values(schema: type[Body], values: dict[str, Any]) -> Body:
         raise invalid_input(error) from None
 
 
-def images_of(request: ImagesRequest, most: int, settings: Settings) -> Intake:
+def images_of(images: Sequence[InputImage], most: int, settings: Settings, field: str = "images") -> Intake:
     """Returns the images of a parsed request as one array.
 
     Raises:
         InvalidInput: There are more than `most`, or a PNG cannot be read.
     """
-    if len(request.images) > most:
-        problem = f"{len(request.images)} images are too many, at most {most} are allowed"
-        raise invalid_at(["images"], problem)
-    if not any(isinstance(image, PngImage) for image in request.images):
-        return Intake(_array(request.images), [None] * len(request.images))
-    read = [_image(image, index, settings) for index, image in enumerate(request.images)]
+    if len(images) > most:
+        raise invalid_at([field], f"{len(images)} images are too many, at most {most} are allowed")
+    if not any(isinstance(image, PngImage) for image in images):
+        return Intake(_array(images), [None] * len(images))
+    read = [_image(image, [field, index, "png"], settings) for index, image in enumerate(images)]
     return Intake(np.stack([image for image, _ in read]), [steps for _, steps in read])
 
 
-def _array(images: list[Any]) -> Images:
+def _array(images: Sequence[Any]) -> Images:
     """Returns (N, 28, 28); checked lists need not be searched for their shape as np.array would."""
     rows = chain.from_iterable(images)
     pixels = np.fromiter(chain.from_iterable(rows), np.float32, len(images) * 28 * 28)
@@ -150,10 +184,10 @@ def image_of_png(body: bytes, settings: Settings) -> Intake:
     return Intake(image[None], [steps])
 
 
-def _image(image: InputImage, index: int, settings: Settings) -> tuple[Images, list[str] | None]:
+def _image(image: InputImage, place: list[str | int], settings: Settings) -> tuple[Images, list[str] | None]:
     if not isinstance(image, PngImage):
         return _array([image])[0], None
     try:
         return digit_from_base64(image.png, settings.max_png_pixels)
     except NotADigitError as error:
-        raise invalid_at(["images", index, "png"], str(error)) from None
+        raise invalid_at(place, str(error)) from None

@@ -12,7 +12,7 @@ def attack_job(
     """Returns the job of an attack on one image (28, 28)."""
     return {
         "work": "attack",
-        "model": engine.package.name,
+        **_package(engine),
         "image": image.ravel().tolist(),
         "true_class": engine.labels.index(label),
         "settings": settings.to_dict(),
@@ -26,10 +26,15 @@ def certify_job(
     """Returns the job of certifying images (N, 28, 28), all in one."""
     return {
         "work": "certify",
-        "model": engine.package.name,
+        **_package(engine),
         "images": images.reshape(len(images), -1).tolist(),
         "true_classes": [engine.labels.index(label) for label in labels],
         "epsilon": epsilon,
         "radius": radius,
         "counterexample": counterexample,
     }
+
+
+def _package(engine: Engine) -> dict[str, str]:
+    """Names the package, and what it has to hold: a worker must not answer for another."""
+    return {"package": str(engine.package.directory), "digest": engine.package.digest}

@@ -1,9 +1,9 @@
 """Every error the service answers with, as RFC 9457 problems; the one mapping to HTTP.
 
-Raise a `Problem` anywhere behind a route. A type is stable: clients may branch on it.
+Raise a `Problem` anywhere behind a route. A type is stable: clients may branch on it. Under the paths of the
+Open Inference Protocol and of KServe V1 the same problem is told in their form.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LOGGER = logging.getLogger("service")
+from service import metrics
+
 _MOST_ERRORS_SHOWN = 20
 SEE_LOG = "The service failed on this request. Its log has more under the X-Request-ID of this answer."
 
@@ -72,10 +72,6 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's word)
             body["errors"] = [error.model_dump() for error in self.errors]
         return body
 
-    def response(self) -> Response:
-        """Returns the HTTP answer."""
-        return Response(orjson.dumps(self.body()), self.status, self.headers, "application/problem+json")
-
 
 class InvalidInput(Problem):
     """The request can be read but not answered."""
@@ -113,8 +109,38 @@ class MethodNotAllowed(Problem):
     slug, title, status = "method-not-allowed", "The method is not allowed here", 405
 
 
+class Unauthorized(Problem):
+    """The request brings no API key that opens the service."""
+
+    slug, title, status = "unauthorized", "An API key is needed", 401
+
+
+class Forbidden(Problem):
+    """The settings do not allow this."""
+
+    slug, title, status = "forbidden", "The settings do not allow this", 403
+
+
+class BodyTooSlow(Problem):
+    """The body did not arrive in time."""
+
+    slug, title, status = "body-too-slow", "The body took too long", 408
+
+
+class ModelNotLoadable(Problem):
+    """The package of a model is damaged; what was loaded before goes on."""
+
+    slug, title, status = "model-not-loadable", "The model cannot be loaded", 409
+
+
+class RateLimited(Problem):
+    """An API key is used more often than it may be."""
+
+    slug, title, status = "rate-limited", "Too many requests with this API key", 429
+
+
 class QueueFull(Problem):
-    """As many requests wait for a worker process as may wait."""
+    """As many requests wait, or are in progress, as may."""
 
     slug, title, status = "queue-full", "Too many requests are waiting", 429
 
@@ -160,8 +186,8 @@ def invalid_at(loc: list[str | int], message: str) -> InvalidInput:
 
 
 def _in_image(loc: Sequence[str | int]) -> bool:
-    """Tells whether a place is inside one image: images.N.BRANCH, where pydantic names the union's branch."""
-    return len(loc) > 2 and loc[0] == "images"
+    """Tells whether a place is inside one image: images.N.BRANCH, pydantic's name of the union's branch."""
+    return len(loc) > 2 and loc[0] in ("images", "instances")
 
 
 def _of_other_branch(error: Mapping[str, Any]) -> bool:
@@ -176,52 +202,48 @@ def _place(loc: Sequence[str | int]) -> list[str | int]:
     return [*loc[:2], *loc[3:]] if _in_image(loc) else list(loc)
 
 
-class UnexpectedErrors:
-    """ASGI middleware: an error that nobody expected becomes a problem, and its story goes to the log."""
+def answer_to(problem: Problem, path: str) -> Response:
+    """Returns the HTTP answer in the form that the protocol of a path has for errors, and counts it."""
+    metrics.REJECTIONS.labels(problem.slug).inc()
+    if not _of_other_protocol(path):
+        content = orjson.dumps(problem.body())
+        return Response(content, problem.status, problem.headers, "application/problem+json")
+    # The Open Inference Protocol and KServe V1 know bad requests as 400 and nothing more exact.
+    status = 400 if problem.status in (415, 422) else problem.status
+    error = orjson.dumps({"error": problem.detail})
+    return Response(error, status, problem.headers, "application/json")
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on and answers for it if that fails."""
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched_send)
-        except Exception:
-            if scope["type"] != "http" or started:
-                raise
-            _LOGGER.exception("unexpected error in %s", scope["path"])
-            await InternalError(SEE_LOG).response()(scope, receive, send)
+def _of_other_protocol(path: str) -> bool:
+    if path.startswith("/v1/models/"):
+        return path.endswith((":predict", ":explain"))
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def install(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
-    async def problem(_: Request, error: Exception) -> Response:
+    async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return error.response()
+        return answer_to(error, request.url.path)
 
-    async def validation(_: Request, error: Exception) -> Response:
+    async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return invalid_input(error).response()
+        return answer_to(invalid_input(error), request.url.path)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == 405:
-            detail = f"{request.method} does not work on {request.url.path}."
-            return MethodNotAllowed(detail, headers=error.headers).response()
-        if error.status_code == 404:
-            detail = f"{request.url.path} is no path of this service; /docs lists them."
-            return NotFound(detail).response()
-        return InvalidInput(str(error.detail)).response()
+        return answer_to(_of_http(request, error), request.url.path)
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_middleware(UnexpectedErrors)
+
+
+def _of_http(request: Request, error: HTTPException) -> Problem:
+    path = request.url.path
+    if error.status_code == 405:
+        return MethodNotAllowed(f"{request.method} does not work on {path}.", headers=error.headers)
+    if error.status_code == 404:
+        return NotFound(f"{path} is no path of this service; /docs lists them.")
+    return InvalidInput(str(error.detail))

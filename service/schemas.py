@@ -41,6 +41,7 @@ class ModelChoice(Request):
     """The model that is asked."""
 
     model: Annotated[str | None, Field(description="Name of a loaded model.")] = None
+    version: Annotated[str | None, Field(description="A loaded version of it; default: the newest.")] = None
 
 
 class ImagesRequest(ModelChoice):
@@ -66,6 +67,15 @@ class ExplainOptions(ModelChoice):
 
 class ExplainRequest(ExplainOptions, ImagesRequest):
     """Body of POST /v1/explain."""
+
+
+class InstancesRequest(BaseModel):
+    """Body of KServe V1's :predict and :explain."""
+
+    # Clients of that protocol send fields of their own, such as signature_name.
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    instances: Annotated[list[InputImage], Field(min_length=1)]
 
 
 class LabelledImagesRequest(ImagesRequest):
@@ -257,10 +267,23 @@ class ModelSummary(BaseModel):
     version: str
     digest: str
     labels: list[int]
+    ready: Annotated[bool, Field(description="True for every loaded model.")] = True
+
+
+class PredictionList(BaseModel):
+    """Answer of KServe V1's :predict."""
+
+    predictions: list[Prediction]
+
+
+class ExplanationList(BaseModel):
+    """Answer of KServe V1's :explain."""
+
+    explanations: list[Explanation]
 
 
 class ModelList(BaseModel):
-    """Answer of GET /v1/models."""
+    """Answer of GET /v1/models: every loaded version."""
 
     default: str
     models: list[ModelSummary]
@@ -269,4 +292,5 @@ class ModelList(BaseModel):
 class ModelDetails(ModelSummary):
     """Answer of GET /v1/models/{name}: the whole manifest."""
 
+    versions: Annotated[list[str], Field(description="All loaded versions, oldest first.")]
     manifest: dict[str, Any]

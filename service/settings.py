@@ -1,11 +1,16 @@
 """Everything about the service that can be set, from the environment or the command line."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "artifacts"
+
+
+class SettingsError(Exception):
+    """A setting asks for what cannot be had; the message names it."""
 
 
 class Settings(BaseSettings):
@@ -19,6 +24,13 @@ class Settings(BaseSettings):
     default_model: str = Field(
         default="mnist-3v5", description="The model that answers when a request names none."
     )
+    models_poll_seconds: float = Field(
+        default=1.0, ge=0, description="How often the directory is looked at for changes; 0: never."
+    )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Directory that the serving processes share; default: a temporary one.",
+    )
     max_images: int = Field(default=256, ge=1, description="Images in one predict request.")
     max_explain_images: int = Field(
         default=64, ge=1, description="Images in one explain request; each is 120 KB of answer."
@@ -28,6 +40,15 @@ class Settings(BaseSettings):
         default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."
     )
     max_png_pixels: int = Field(default=4_000_000, ge=784, description="Pixels of one PNG once unpacked.")
+    request_timeout_ms: int = Field(
+        default=10_000, ge=1, description="Deadline of a predict or explain request that names none."
+    )
+    max_waiting_images: int = Field(
+        default=1024, ge=1, description="Images that may wait for inference; requests beyond get 429."
+    )
+    max_requests: int = Field(
+        default=512, ge=1, description="Requests in progress in one serving process; more get 429."
+    )
     attack_workers: int = Field(
         default=1, ge=0, description="Processes that run attacks; 0 turns attacks off."
     )
@@ -40,6 +61,7 @@ class Settings(BaseSettings):
     max_attack_queries: int = Field(
         default=100_000, ge=1, description="Highest query budget of an attack, per image."
     )
+    max_attack_steps: int = Field(default=100_000, ge=1, description="Steps of one attack.")
     max_certify_images: int = Field(default=64, ge=1, description="Images in one certify request.")
     certify_workers: int = Field(
         default=1, ge=0, description="Processes that certify; 0 turns certificates off."
@@ -50,3 +72,34 @@ class Settings(BaseSettings):
     certify_timeout_seconds: float = Field(
         default=30.0, gt=0, description="Wall time of one certify request, waiting included."
     )
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="After SIGTERM: how long to go on serving, unready, before connections are closed.",
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="Keys, separated by commas, one of which every request has to bring."
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="File with more such keys, one a line: a mounted secret."
+    )
+    rate_limit: float = Field(
+        default=0.0, ge=0, description="Requests a second of one API key; more get 429. 0: no limit."
+    )
+    metrics_need_key: bool = Field(default=False, description="Whether /metrics asks for an API key too.")
+    model_control: bool = Field(
+        default=True, description="Whether requests may load and unload models (the repository API)."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="How log lines are written.")
+    access_log: bool = Field(
+        default=False, description="A log line for every request; else only for failed ones (5xx)."
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets a trace of every request.",
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: object) -> object:
+        return [key for key in value.split(",") if key.strip()] if isinstance(value, str) else value

@@ -28,6 +28,8 @@ from model.network import WhiteBoxNetwork
 from model.verdict import Assessment, assess
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
+# Models replaced while the service runs stay until so many others have come.
+_MOST_MODELS = 32
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -39,15 +41,39 @@ class Model(NamedTuple):
     certifier: Certifier
 
 
+class Models:
+    """The networks in use, opened when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._models: dict[tuple[str, str], Model] = {}
+
+    def load(self, directory: str) -> str:
+        """Opens the package that is now in a directory and returns its digest."""
+        package = read_package(Path(directory))
+        network = WhiteBoxNetwork.from_package(package).freeze()
+        self._models[directory, package.digest] = Model(network, Certifier.of(network))
+        if len(self._models) > _MOST_MODELS:
+            self._models.pop(next(iter(self._models)))
+        return package.digest
+
+    def get(self, directory: str, digest: str) -> Model:
+        """Returns the network of a package.
+
+        Raises:
+            ValueError: The directory holds another one now.
+        """
+        if (directory, digest) not in self._models and self.load(directory) != digest:
+            raise ValueError(f"{directory} holds another model by now")
+        return self._models[directory, digest]
+
+
 def main(packages: list[str]) -> None:
     """Loads the packages' networks and runs jobs until standard input ends."""
     torch.set_num_threads(1)
     say = _private_stdout()
-    models = {}
+    models = Models()
     for directory in packages:
-        package = read_package(Path(directory))
-        network = WhiteBoxNetwork.from_package(package).freeze()
-        models[package.name] = Model(network, Certifier.of(network))
+        models.load(directory)
     jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs, cancelled), daemon=True).start()
@@ -55,7 +81,9 @@ def main(packages: list[str]) -> None:
     while (job := jobs.get()) is not None:
         cancelled.clear()
         try:
-            say({"result": _WORK[job["work"]](models[job["model"]], job, cancelled, say)})
+            say(
+                {"result": _WORK[job["work"]](models.get(job["package"], job["digest"]), job, cancelled, say)}
+            )
         except Exception as error:  # the job fails, the worker goes on
             say({"error": f"{type(error).__name__}: {error}"})
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from service import metrics
 from service.problems import (
     SEE_LOG,
     DeadlineExceeded,
@@ -117,19 +118,23 @@ async def _run_one(
         return await worker.result(on_progress)
 
 
+def _numbered(on_progress: Progress, index: int) -> Progress:
+    return lambda progress: on_progress({"index": index, **progress})
+
+
 class WorkerPool:
     """Runs jobs of one kind in worker processes of their own.
 
     Args:
         work: What the jobs are, in the plural, as problems name them.
-        packages: The model packages that workers load.
+        packages: Tells the directories of the packages that a new worker loads.
         workers: Processes; 0 refuses every job.
         queue: Requests that may wait for a worker.
     """
 
-    def __init__(self, work: str, packages: Sequence[Path], workers: int, queue: int) -> None:
+    def __init__(self, work: str, packages: Callable[[], Sequence[Path]], workers: int, queue: int) -> None:
         self._work = work
-        self._packages, self._count, self._queue = list(packages), workers, queue
+        self._packages, self._count, self._queue = packages, workers, queue
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
         self._starting: set[asyncio.Task[None]] = set()
         self._workers: set[_Worker] = set()
@@ -166,7 +171,7 @@ class WorkerPool:
             jobs: As `service.worker` reads them.
             deadline: A `time.monotonic()` value; a running job stops then with what it has, and
                 those after it with nothing tried.
-            on_progress: Called now and then with queries and margin.
+            on_progress: Called now and then with the index of a job, its queries and margin so far.
 
         Raises:
             QueueFull: Too many requests are waiting.
@@ -175,7 +180,10 @@ class WorkerPool:
             WorkerLost: The worker died, or hung and was killed.
         """
         async with self._borrowed(deadline) as worker:
-            messages = [await _run_one(worker, job, deadline, on_progress) for job in jobs]
+            messages = [
+                await _run_one(worker, job, deadline, _numbered(on_progress, index))
+                for index, job in enumerate(jobs)
+            ]
         for message in messages:
             if "error" in message:
                 _LOGGER.error("%s failed: %s", self._work, message["error"])
@@ -214,7 +222,8 @@ class WorkerPool:
             raise QueueFull(
                 f"{self._waiting} {self._work} are waiting already.", headers={"Retry-After": "5"}
             )
-        self._waiting += 1
+        self._wait(+1)
+        since = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 while (worker := await self._idle.get()).process.returncode is not None:
@@ -223,7 +232,12 @@ class WorkerPool:
         except TimeoutError:
             raise DeadlineExceeded(f"No worker for {self._work} was free in time.") from None
         finally:
-            self._waiting -= 1
+            self._wait(-1)
+            metrics.QUEUE_SECONDS.labels(self._work).observe(time.monotonic() - since)
+
+    def _wait(self, change: int) -> None:
+        self._waiting += change
+        metrics.QUEUE_DEPTH.labels(self._work).set(self._waiting)
 
     async def _cancel(self, worker: _Worker) -> None:
         try:
@@ -237,6 +251,8 @@ class WorkerPool:
 
     async def _replace(self, worker: _Worker) -> None:
         self._workers.discard(worker)
+        metrics.WORKERS_REPLACED.labels(self._work).inc()
+        metrics.WORKERS.labels(self._work).set(len(self._workers))
         await worker.kill()
         self._start_missing()
 
@@ -253,11 +269,12 @@ class WorkerPool:
 
     async def _start_one(self) -> None:
         try:
-            worker = await _Worker.start(self._packages)
+            worker = await _Worker.start(self._packages())
         except (EOFError, TimeoutError, OSError, ValueError) as error:  # the last: it said no JSON
             self._failed_starts += 1
             _LOGGER.error("a worker for %s did not start: %s", self._work, error or type(error).__name__)
             return
         self._failed_starts = 0
         self._workers.add(worker)
+        metrics.WORKERS.labels(self._work).set(len(self._workers))
         self._idle.put_nowait(worker)

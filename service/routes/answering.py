@@ -1,6 +1,7 @@
 """What the routes about images do in the same way."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from service.answers import predictions
 from service.engine import Engine, Images
 from service.intake import Intake, images_of
-from service.problems import invalid_at
+from service.problems import DeadlineExceeded, invalid_at
 from service.schemas import LabelledImagesRequest
 from service.state import Service
 
@@ -70,10 +71,20 @@ def labelled(asked: LabelledImagesRequest, service: Service, most: int) -> Label
         ModelNotFound: The model is not loaded.
         InvalidInput: An image cannot be read, or the labels do not fit.
     """
-    engine = service.engine(asked.model)
-    intake = images_of(asked, most, service.settings)
+    engine = service.models.get(asked.model, asked.version).engine
+    intake = images_of(asked.images, most, service.settings)
     originals = with_preprocessed(predictions(engine, intake.images), intake)
     return Labelled(engine, intake.images, _labels_of(asked, engine, originals), originals)
+
+
+def in_time(deadline: float) -> None:
+    """Lets a request go on.
+
+    Raises:
+        DeadlineExceeded: Its time ran out.
+    """
+    if time.monotonic() > deadline:
+        raise DeadlineExceeded("The request's time ran out before its turn came.")
 
 
 def _labels_of(asked: LabelledImagesRequest, engine: Engine, originals: list[dict[str, Any]]) -> list[int]:

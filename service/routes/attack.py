@@ -7,7 +7,10 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from model.attacks.settings import AttackSettings
+from service import metrics
 from service.answers import model_ref, predictions
+from service.call import call_of
+from service.events import MEDIA_TYPE, EventStream
 from service.intake import is_png, off_the_loop, parse, read_body
 from service.jobs import attack_job
 from service.problems import UnsupportedMediaType, invalid_at
@@ -21,6 +24,7 @@ from service.routes.answering import (
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.schemas import AttackAnswer, AttackRequest
 from service.state import Service, service_of
+from service.worker_pool import Progress, ignore_progress
 
 router = APIRouter(tags=["attack"], route_class=OwnBodyRoute)
 
@@ -38,32 +42,38 @@ async def attack(request: Request) -> Response:
     The image in the answer lies within epsilon of the original and in [0, 1], whether the attack
     succeeded or not. fab, boundary, hopskipjump and deepfool minimise the distance; the others stop at
     the first success. The same request with the same seed gives the same answer, unless time runs out.
+    With `Accept: text/event-stream`: `progress` events, then the answer as a `result` event.
     """
-    service = service_of(request)
+    service, call = service_of(request), call_of(request)
+    most = service.settings.attack_timeout_seconds
+    deadline = time.monotonic() + call.seconds(most, most=most)
     if is_png(request):
         raise UnsupportedMediaType("Send application/json: an attack has settings beside its image.")
-    body = await read_body(request, service.settings)
+    body = await read_body(request, service.settings, deadline)
+    call.mark("read")
     asked, question = await off_the_loop(body, lambda: _read(service, body))
-    found = await unless_client_leaves(request, _attack_all(service, question, asked))
-    return json_response(
-        {
-            "model": model_ref(question.engine),
-            "attack": _settings(asked).to_dict(),
-            "results": _outcomes(question, found),
-        }
-    )
+    call.mark("parse")
+    if MEDIA_TYPE in request.headers.get("accept", ""):
+        return EventStream(lambda tell: _answer(service, question, asked, deadline, tell))
+    work = _answer(service, question, asked, deadline, ignore_progress)
+    response = json_response(await unless_client_leaves(request, work))
+    call.mark("infer")
+    return response
 
 
 def _read(service: Service, body: bytes) -> tuple[AttackRequest, Labelled]:
     asked = parse(AttackRequest, body)
-    _check_budget(asked, service)
+    _check_limits(asked, service)
     return asked, labelled(asked, service, service.settings.max_attack_images)
 
 
-def _check_budget(asked: AttackRequest, service: Service) -> None:
+def _check_limits(asked: AttackRequest, service: Service) -> None:
     most = service.settings.max_attack_queries
     if asked.query_budget is not None and asked.query_budget > most:
         raise invalid_at(["query_budget"], f"at most {most} queries an image are allowed")
+    most = service.settings.max_attack_steps
+    if asked.steps is not None and asked.steps > most:
+        raise invalid_at(["steps"], f"at most {most} steps are allowed")
 
 
 def _settings(asked: AttackRequest) -> AttackSettings:
@@ -72,14 +82,22 @@ def _settings(asked: AttackRequest) -> AttackSettings:
     )
 
 
-async def _attack_all(service: Service, question: Labelled, asked: AttackRequest) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + service.settings.attack_timeout_seconds
+async def _answer(
+    service: Service, question: Labelled, asked: AttackRequest, deadline: float, tell: Progress
+) -> dict[str, Any]:
     budget = asked.query_budget or service.settings.max_attack_queries
     jobs = [
         attack_job(question.engine, image, label, _settings(asked), budget)
         for image, label in zip(question.images, question.labels, strict=True)
     ]
-    return await service.attacks.run(jobs, deadline)
+    found = await service.attacks.run(jobs, deadline, tell)
+    spent = sum(result["queries"] for result in found)
+    metrics.ATTACK_QUERIES.labels(question.engine.package.name, asked.attack).inc(spent)
+    return {
+        "model": model_ref(question.engine),
+        "attack": _settings(asked).to_dict(),
+        "results": _outcomes(question, found),
+    }
 
 
 def _outcomes(question: Labelled, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

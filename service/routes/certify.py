@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.answers import model_ref, predictions
+from service.call import call_of
 from service.engine import Engine
 from service.intake import is_png, off_the_loop, parse, read_body
 from service.jobs import certify_job
@@ -39,12 +40,18 @@ async def certify(request: Request) -> Response:
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    service = service_of(request)
+    service, call = service_of(request), call_of(request)
+    deadline = time.monotonic() + call.seconds(
+        service.settings.certify_timeout_seconds, most=service.settings.certify_timeout_seconds
+    )
     if is_png(request):
         raise UnsupportedMediaType("Send application/json: a certificate has an epsilon beside its image.")
-    body = await read_body(request, service.settings)
+    body = await read_body(request, service.settings, deadline)
+    call.mark("read")
     asked, question = await off_the_loop(body, lambda: _read(service, body))
-    found = await unless_client_leaves(request, _certify_all(service, question, asked))
+    call.mark("parse")
+    found = await unless_client_leaves(request, _certify_all(service, question, asked, deadline))
+    call.mark("infer")
     results = [
         {"label": label, "prediction": original, **_with_counterexample(question.engine, one)}
         for label, original, one in zip(question.labels, question.originals, found, strict=True)
@@ -64,11 +71,12 @@ def _read(service: Service, body: bytes) -> tuple[CertifyRequest, Labelled]:
     return asked, labelled(asked, service, service.settings.max_certify_images)
 
 
-async def _certify_all(service: Service, question: Labelled, asked: CertifyRequest) -> list[dict[str, Any]]:
+async def _certify_all(
+    service: Service, question: Labelled, asked: CertifyRequest, deadline: float
+) -> list[dict[str, Any]]:
     job = certify_job(
         question.engine, question.images, question.labels, asked.epsilon, asked.radius, asked.counterexample
     )
-    deadline = time.monotonic() + service.settings.certify_timeout_seconds
     (result,) = await service.certificates.run([job], deadline)
     assessments: list[dict[str, Any]] = result["assessments"]
     return assessments

@@ -6,8 +6,11 @@ from pydantic import BaseModel
 
 from service.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
+    Forbidden,
     ModelNotFound,
+    ModelNotLoadable,
     ProblemBody,
     QueueFull,
     UnsupportedMediaType,
@@ -39,8 +42,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+TIMED_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    kind.status: problem(kind.title) for kind in (BodyTooSlow, QueueFull, DeadlineExceeded)
+}
 WORKER_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    kind.status: problem(kind.title) for kind in (QueueFull, WorkerLost, WorkersUnavailable, DeadlineExceeded)
+    kind.status: problem(kind.title)
+    for kind in (BodyTooSlow, QueueFull, WorkerLost, WorkersUnavailable, DeadlineExceeded)
 }
 
 
@@ -55,3 +62,42 @@ def json_body(schema: type[BaseModel], example: dict[str, Any], png: bool = Fals
     if png:
         content["image/png"] = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+class ErrorBody(BaseModel):
+    """An error as the Open Inference Protocol and KServe V1 tell it."""
+
+    error: str
+
+
+_ERRORS = {
+    400: "The request is not valid",
+    404: ModelNotFound.title,
+    408: BodyTooSlow.title,
+    413: BodyTooLarge.title,
+    429: QueueFull.title,
+    504: DeadlineExceeded.title,
+}
+V1_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": description} for status, description in _ERRORS.items()
+}
+V2_ERRORS: dict[int | str, dict[str, Any]] = {
+    **V1_ERRORS,
+    403: {"model": ErrorBody, "description": Forbidden.title},
+    409: {"model": ErrorBody, "description": ModelNotLoadable.title},
+}
+
+
+def _in_path(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+# Routes that read their requests themselves have to name what is in their paths.
+MODEL_NAME = _in_path("name", "Name of a loaded model.")
+MODEL_VERSION = _in_path("version", "A loaded version of it.")

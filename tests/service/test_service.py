@@ -15,7 +15,7 @@ from service.app import create_app
 from service.digits import NotADigitError, digit_from_png
 from service.schemas import ModelDetails, ModelList
 from service.settings import SHIPPED_MODELS, Settings
-from service.state import newest_packages
+from service.repository import newest_packages
 
 
 def resident_megabytes(pid: int) -> float:

@@ -29,7 +29,7 @@ def test_a_pool_that_gave_up_starts_workers_again_when_asked(tmp_path, package, 
         return result["assessments"]
 
     async def scenario():
-        pool = WorkerPool("certificates", [directory], workers=1, queue=1)
+        pool = WorkerPool("certificates", lambda: [directory], workers=1, queue=1)
         pool.start()
         try:
             await _until(pool.gave_up)
@@ -49,7 +49,7 @@ def test_a_pool_that_gave_up_starts_workers_again_when_asked(tmp_path, package, 
 
 def test_a_stopped_pool_leaves_no_process_and_starts_none():
     async def scenario():
-        pool = WorkerPool("certificates", [PACKAGE], workers=2, queue=1)
+        pool = WorkerPool("certificates", lambda: [PACKAGE], workers=2, queue=1)
         pool.start()
         await _until(pool.process_ids)
         processes = pool.process_ids()

@@ -49,7 +49,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_
 
 def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
     run = Run(tmp_path / "interrupted")
-    process = subprocess.Popen([*COMMAND, str(run.directory)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, str(run.directory), "--epochs", "50"], stdout=subprocess.PIPE, text=True
+    )
     while not epochs(run):
         assert process.poll() is None
         time.sleep(0.02)

@@ -1,0 +1,58 @@
+"""What the service counts about itself, for Prometheus.
+
+With several serving processes (`PROMETHEUS_MULTIPROC_DIR` is set then, before this module is imported)
+each writes its numbers to a shared directory, and any of them answers with the sum.
+"""
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as _generate
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+_LATENCIES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+REQUESTS = Counter("whitebox_requests", "Requests answered.", ["route", "status"])
+REQUEST_SECONDS = Histogram(
+    "whitebox_request_seconds", "From the request's head to the end of its answer.", ["route"],
+    buckets=_LATENCIES,
+)  # fmt: skip
+STAGE_SECONDS = Histogram(
+    "whitebox_stage_seconds", "Parts of a request: read, parse, infer (waiting included), answer.",
+    ["route", "stage"], buckets=_LATENCIES,
+)  # fmt: skip
+IN_PROGRESS = Gauge(
+    "whitebox_requests_in_progress", "Requests not yet answered.", multiprocess_mode="livesum"
+)
+QUEUE_DEPTH = Gauge(
+    "whitebox_queue_depth", "Waiting: images for inference; requests for attacks and certificates.",
+    ["queue"], multiprocess_mode="livesum",
+)  # fmt: skip
+QUEUE_SECONDS = Histogram(
+    "whitebox_queue_seconds", "Time spent waiting in a queue.", ["queue"], buckets=_LATENCIES
+)
+BATCH_IMAGES = Histogram("whitebox_batch_images", "Images that were inferred together.", buckets=_SIZES)
+REJECTIONS = Counter("whitebox_rejections", "Requests refused, by problem.", ["reason"])
+ATTACK_QUERIES = Counter(
+    "whitebox_attack_queries", "Rows that attacks put through the model.", ["model", "attack"]
+)
+WORKERS = Gauge("whitebox_workers", "Worker processes that are ready.", ["pool"], multiprocess_mode="livesum")
+WORKERS_REPLACED = Counter("whitebox_workers_replaced", "Worker processes that died or hung.", ["pool"])
+MODEL_INFO = Gauge(
+    "whitebox_model_info", "1 for every loaded model.", ["model", "version", "digest"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+MODEL_LOADS = Counter("whitebox_model_loads", "Loads of model packages, by outcome.", ["model", "outcome"])
+
+
+def exposition() -> bytes:
+    """Returns all numbers in Prometheus' text format, over all serving processes."""
+    if SHARED_DIRECTORY not in os.environ:
+        return _generate(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return _generate(registry)

@@ -1,0 +1,55 @@
+"""The processes that serve: one, or several behind one socket."""
+
+import os
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.logs import set_up_logging
+from service.metrics import SHARED_DIRECTORY
+from service.settings import Settings
+
+_LOG_LEVEL = "WHITEBOX_SERVER_LOG_LEVEL"
+# A client that neither reads its answer nor leaves does not keep the service from ending.
+_SHUTDOWN_SECONDS = 20
+
+
+def run_server(host: str, port: int, workers: int, log_level: str, settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT; then what is in progress ends first."""
+    # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
+    os.environ[_LOG_LEVEL] = log_level
+    set_up_logging(log_level, settings.log_format)
+    with ExitStack() as until_the_end:
+        if workers > 1:
+            _share(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="whitebox-")))
+        uvicorn.run(
+            "service.server:application",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_config=None,
+            log_level=log_level,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+
+
+def application() -> FastAPI:
+    """Returns the application of a serving process; called in each."""
+    settings = Settings()
+    set_up_logging(os.environ[_LOG_LEVEL], settings.log_format)
+    return create_app(settings)
+
+
+def _share(directory: str) -> None:
+    """Names the directory through which serving processes tell each other numbers and states."""
+    os.environ.setdefault(SHARED_DIRECTORY, directory)
+    os.environ.setdefault("WHITEBOX_STATE_DIR", directory)
