@@ -158,6 +158,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas.CertifyRequest,
             schemas.InstancesRequest,
             open_inference.InferRequest,
+            repository_routes.IndexRequest,
             problems.ProblemBody,
         )
         _, definitions = models_json_schema(

@@ -36,7 +36,8 @@ Parameters = dict[str, Any]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # KServe's own client sends fields that the protocol does not have.
+    model_config = ConfigDict(extra="ignore")
 
 
 class InferInput(_Part):

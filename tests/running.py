@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,23 +17,32 @@ WHITEBOX = Path(sys.executable).with_name("whitebox")
 
 
 @contextmanager
-def running_server(**environment: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """Starts `whitebox serve` on a free port and ends it."""
+def running_server(
+    *options: str, log: Path | None = None, **environment: str
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """Starts `whitebox serve` on a free port and ends it; its log goes to a file if one is named."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [WHITEBOX, "serve", "--port", str(port), "--log-level", "warning"],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-    )
+    level = "warning" if log is None else "info"
+    with ExitStack() as files:
+        process = subprocess.Popen(
+            [WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            stderr=None if log is None else files.enter_context(log.open("wb")),
+        )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
             _wait_until_ready(client, process)
             yield client, process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def worker_ids(server: int) -> set[int]:

@@ -42,7 +42,7 @@ def with_preprocessed(answers: list[dict[str, Any]], intake: Intake) -> list[dic
     return answers
 
 
-def json_response(content: dict[str, Any]) -> Response:
+def json_response(content: dict[str, Any] | list[Any]) -> Response:
     """Writes plain values and numpy arrays as JSON."""
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 

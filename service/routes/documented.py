@@ -51,7 +51,9 @@ WORKER_PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def json_body(schema: type[BaseModel], example: dict[str, Any], png: bool = False) -> dict[str, Any]:
+def json_body(
+    schema: type[BaseModel], example: dict[str, Any], png: bool = False, required: bool = True
+) -> dict[str, Any]:
     """Returns the `openapi_extra` of a route with a JSON body and, if `png`, a raw PNG one."""
     content: dict[str, Any] = {
         "application/json": {
@@ -61,7 +63,7 @@ def json_body(schema: type[BaseModel], example: dict[str, Any], png: bool = Fals
     }
     if png:
         content["image/png"] = {"schema": {"type": "string", "format": "binary"}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 class ErrorBody(BaseModel):

@@ -1,15 +1,23 @@
 """The V2 model repository API: what there is, load, unload."""
 
-from typing import Annotated, Any
+import time
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from service.call import call_of
+from service.intake import parse, read_body
 from service.problems import Forbidden, invalid_at
-from service.routes.documented import V2_ERRORS
+from service.routes.answering import OwnBodyRoute, json_response
+from service.routes.documented import MODEL_NAME, V2_ERRORS, json_body
 from service.state import Service, service_of
 
-router = APIRouter(prefix="/v2/repository", tags=["model repository"], responses=V2_ERRORS)
+router = APIRouter(
+    prefix="/v2/repository", tags=["model repository"], responses=V2_ERRORS, route_class=OwnBodyRoute
+)
+
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class IndexRequest(BaseModel):
@@ -33,39 +41,48 @@ class IndexedPackage(BaseModel):
     reason: str
 
 
-Change = Annotated[ChangeRequest | None, Body()]
-
-
-@router.post("/index", response_model=list[IndexedPackage])
-async def index(
-    request: Request, asked: Annotated[IndexRequest | None, Body()] = None
-) -> list[dict[str, str]]:
+@router.post(
+    "/index",
+    responses={200: {"model": list[IndexedPackage]}},
+    openapi_extra=json_body(IndexRequest, {"ready": True}, required=False),
+)
+async def index(request: Request) -> Response:
     """List every model package with its state: READY, or UNAVAILABLE and why."""
+    asked = await _body(request, IndexRequest)
     found = service_of(request).models.index()
-    return [one for one in found if one["state"] == "READY"] if asked and asked.ready else found
+    return json_response([one for one in found if not asked.ready or one["state"] == "READY"])
 
 
-@router.post("/models/{name}/load", status_code=200)
-async def load(request: Request, name: str, asked: Change = None) -> Response:
+@router.post("/models/{name}/load", openapi_extra={"parameters": [MODEL_NAME]})
+async def load(request: Request) -> Response:
     """Load all versions of a model from the directory, or load them again."""
-    await _controlled(request, asked).models.load(name)
-    return Response(b"{}", media_type="application/json")
+    service = await _controlled(request)
+    await service.models.load(request.path_params["name"])
+    return json_response({})
 
 
-@router.post("/models/{name}/unload", status_code=200)
-async def unload(request: Request, name: str, asked: Change = None) -> Response:
+@router.post("/models/{name}/unload", openapi_extra={"parameters": [MODEL_NAME]})
+async def unload(request: Request) -> Response:
     """Stop serving a model; requests in progress end on it."""
-    await _controlled(request, asked).models.unload(name)
-    return Response(b"{}", media_type="application/json")
+    service = await _controlled(request)
+    await service.models.unload(request.path_params["name"])
+    return json_response({})
 
 
-def _controlled(request: Request, asked: ChangeRequest | None) -> Service:
+async def _body(request: Request, schema: type[Body]) -> Body:
+    """Reads a body that may be absent, and of any media type: Triton's client names none."""
+    settings = service_of(request).settings
+    deadline = time.monotonic() + call_of(request).seconds(settings.request_timeout_ms / 1000)
+    return parse(schema, await read_body(request, settings, deadline) or b"{}")
+
+
+async def _controlled(request: Request) -> Service:
     service = service_of(request)
     if not service.settings.model_control:
         raise Forbidden("Loading and unloading is switched off here (WHITEBOX_MODEL_CONTROL).")
-    given = set(asked.parameters) - {"unload_dependents"} if asked else set()
-    if given:
+    asked = await _body(request, ChangeRequest)
+    if given := sorted(set(asked.parameters) - {"unload_dependents"}):
         raise invalid_at(
-            ["parameters", sorted(given)[0]], "models are loaded as they are in the directory, not from here"
+            ["parameters", given[0]], "models are loaded as they are in the directory, not from here"
         )
     return service

@@ -13,9 +13,9 @@ from running import PACKAGE, ROOT, running_server
 
 from service.app import create_app
 from service.digits import NotADigitError, digit_from_png
+from service.repository import newest_packages
 from service.schemas import ModelDetails, ModelList
 from service.settings import SHIPPED_MODELS, Settings
-from service.repository import newest_packages
 
 
 def resident_megabytes(pid: int) -> float:

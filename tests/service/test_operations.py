@@ -1,0 +1,211 @@
+"""What an operator sees: metrics, logs, traces, readiness, several processes, the end."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from running import ROOT, WHITEBOX, running_server
+
+NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """Returns the sum of a metric's samples that have the labels."""
+    total = 0.0
+    for line in client.get("/metrics").text.splitlines():
+        found = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
+        if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
+            total += float(found[2])
+    return total
+
+
+def test_metrics_count_what_happened(client, three, package):
+    before = {
+        name: metric(client, name, **labels)
+        for name, labels in (
+            ("whitebox_requests_total", {"route": "/v1/predict", "status": "200"}),
+            ("whitebox_rejections_total", {"reason": "invalid-input"}),
+            ("whitebox_batch_images_sum", {}),
+        )
+    }
+    for _ in range(3):
+        client.post("/v1/predict", json={"images": [three, three]})
+    client.post("/v1/predict", json={"images": []})
+    client.post("/v1/attack", json={"images": [three], "attack": "fgsm", "epsilon": 0.01})
+    assert metric(client, "whitebox_requests_total", route="/v1/predict", status="200") == (
+        before["whitebox_requests_total"] + 3
+    )
+    assert metric(client, "whitebox_rejections_total", reason="invalid-input") == (
+        before["whitebox_rejections_total"] + 1
+    )
+    assert metric(client, "whitebox_batch_images_sum") >= before["whitebox_batch_images_sum"] + 6
+    for stage in ("read", "parse", "infer", "answer"):
+        assert metric(client, "whitebox_stage_seconds_count", route="/v1/predict", stage=stage) > 0
+    assert metric(client, "whitebox_attack_queries_total", model="mnist-3v5", attack="fgsm") > 0
+    assert metric(client, "whitebox_queue_seconds_count", queue="predict") > 0
+    assert metric(client, "whitebox_workers", pool="attacks") == 1
+    assert metric(client, "whitebox_model_info", model="mnist-3v5", digest=package.digest) == 1
+    assert metric(client, "whitebox_queue_depth", queue="predict") == 0
+
+
+def test_metrics_do_not_grow_with_the_paths_that_clients_make_up(client):
+    for number in range(20):
+        client.get(f"/v1/nothing-{number}")
+    assert "nothing" not in client.get("/metrics").text
+
+
+def test_log_lines_are_json_and_carry_the_requests_id(tmp_path, three):
+    log = tmp_path / "log"
+    with running_server(log=log, WHITEBOX_ACCESS_LOG="true", **NO_WORKERS) as (client, _):
+        client.post("/v1/predict", json={"images": [three]}, headers={"X-Request-ID": "req-7"})
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (line,) = [line for line in lines if line["request_id"] == "req-7"]
+    assert (line["path"], line["status"], line["method"]) == ("/v1/predict", 200, "POST")
+    assert line["milliseconds"] > 0
+    assert {"time", "level", "logger", "message"} <= set(line)
+
+
+def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(three):
+    with running_server("--workers", "2", **NO_WORKERS) as (client, process):
+        time.sleep(3)  # both are up
+        seen = set()
+        for _ in range(40):  # a connection each, so that both get some
+            with httpx.Client(base_url=client.base_url) as one:
+                assert one.post("/v1/predict", json={"images": [three]}).status_code == 200
+                seen.add(metric(one, "whitebox_requests_total", route="/v1/predict"))
+        assert max(seen) == 40
+        assert len(seen) == 40, "each process told its own numbers only"
+        assert client.post("/v2/repository/models/mnist-10/unload").status_code == 200
+        time.sleep(2.5)
+        for _ in range(20):
+            with httpx.Client(base_url=client.base_url) as one:
+                assert one.get("/v2/models/mnist-10/ready").status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(tmp_path, three):
+    with running_server(WHITEBOX_DRAIN_SECONDS="1.5", **NO_WORKERS) as (client, process):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
+        assert process.wait(timeout=15) == 0
+
+
+def test_an_attack_in_progress_at_sigterm_gets_its_answer(three):
+    with running_server(WHITEBOX_CERTIFY_WORKERS="0", WHITEBOX_ATTACK_TIMEOUT_SECONDS="3") as (
+        client,
+        process,
+    ):
+        fast = {"images": [three], "attack": "fgsm", "epsilon": 0.1}
+        while client.post("/v1/attack", json=fast).status_code != 200:
+            time.sleep(0.2)
+        answers = []
+        slow = {**fast, "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        asking = threading.Thread(target=lambda: answers.append(client.post("/v1/attack", json=slow)))
+        asking.start()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        asking.join()
+        assert answers[0].status_code == 200
+        assert answers[0].json()["results"][0]["stopped_by"] == "deadline"
+        assert process.wait(timeout=15) == 0
+
+
+def whitebox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [WHITEBOX, *arguments], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_check_verifies_without_serving(tmp_path):
+    fine = whitebox("serve", "--check")
+    assert fine.returncode == 0
+    assert "mnist-3v5/1 answers" in fine.stdout
+    assert "open to everybody" in " ".join(fine.stdout.split())
+    for variable, value, expected in (
+        ("WHITEBOX_MODELS_DIR", str(tmp_path), "holds no model package"),
+        ("WHITEBOX_MAX_IMAGES", "many", "WHITEBOX_MAX_IMAGES"),
+        ("WHITEBOX_DEFAULT_MODEL", "mnist-99", "WHITEBOX_DEFAULT_MODEL"),
+        ("WHITEBOX_API_KEY_FILE", str(tmp_path / "none"), "WHITEBOX_API_KEY_FILE"),
+    ):
+        failed = whitebox("serve", "--check", **{variable: value})
+        assert failed.returncode == 1
+        assert expected in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+def test_safe_headers_and_no_server_name(client, three):
+    answer = client.post("/v1/predict", json={"images": [three]})
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Server" not in answer.headers
+
+
+class Collector(HTTPServer):
+    """Takes traces as an OpenTelemetry collector does."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                found = ExportTraceServiceRequest.FromString(content)
+                for resource in found.resource_spans:
+                    for scope in resource.scope_spans:
+                        self.server.spans.extend(scope.spans)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.spans = []
+
+
+@pytest.fixture
+def collector():
+    found = Collector()
+    thread = threading.Thread(target=found.serve_forever)
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def test_traces_reach_a_collector_under_the_clients_trace(collector, three):
+    endpoint = f"http://127.0.0.1:{collector.server_port}/v1/traces"
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with running_server(WHITEBOX_OTLP_ENDPOINT=endpoint, **NO_WORKERS) as (client, _):
+        headers = {"traceparent": f"00-{trace_id}-{parent}-01"}
+        assert client.post("/v1/predict", json={"images": [three]}, headers=headers).status_code == 200
+    spans = {span.name: span for span in collector.spans if span.trace_id.hex() == trace_id}
+    request = spans["POST /v1/predict"]
+    assert request.parent_span_id.hex() == parent
+    assert {"read", "parse", "infer", "answer"} <= set(spans)
+    assert spans["infer"].parent_span_id == request.span_id
+    attributes = {one.key: one.value for one in request.attributes}
+    assert attributes["http.response.status_code"].int_value == 200
+
+
+def test_a_port_in_use_is_one_line(client):
+    port = client.base_url.port
+    ended = whitebox("serve", "--port", str(port), **NO_WORKERS)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    with socket.create_connection(("127.0.0.1", port)):
+        pass
