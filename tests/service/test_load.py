@@ -1,0 +1,242 @@
+"""Deadlines, queues and clients that are slow or gone."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from running import running_server
+
+from service.batcher import Batcher, WaitingRoom
+from service.engine import Engine
+from service.problems import DeadlineExceeded, QueueFull
+
+NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
+
+
+@pytest.fixture(scope="module")
+def engine(package) -> Engine:
+    return Engine(package)
+
+
+def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
+    images, sizes = digits[0][:40], []
+
+    def infer(batch):
+        sizes.append(len(batch))
+        return engine.predict(batch)
+
+    async def scenario():
+        batcher = Batcher(infer, WaitingRoom(1000))
+        asked = [
+            batcher.predict(images[start : start + 2], time.monotonic() + 9) for start in range(0, 40, 2)
+        ]
+        return await asyncio.gather(*asked)
+
+    found = asyncio.run(scenario())
+    assert sizes == [40]
+    logits = np.concatenate([logits for logits, _ in found])
+    alone = np.concatenate([engine.predict(image[None])[0] for image in images])
+    np.testing.assert_allclose(logits, alone, atol=1e-5)
+
+
+def test_a_failed_batch_fails_each_request_and_the_next_one_works(engine, digits):
+    fail = [True]
+
+    def infer(batch):
+        if fail.pop() if fail else False:
+            raise RuntimeError("out of order")
+        return engine.predict(batch)
+
+    async def scenario():
+        batcher = Batcher(infer, WaitingRoom(1000))
+        later = time.monotonic() + 9
+        failed = await asyncio.gather(
+            *(batcher.predict(digits[0][:1], later) for _ in range(3)), return_exceptions=True
+        )
+        assert [str(error) for error in failed] == ["out of order"] * 3
+        logits, _ = await batcher.predict(digits[0][:1], later)
+        assert logits.shape == (1, 2)
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_too_long_or_leaves_is_not_inferred(engine, digits):
+    sizes = []
+
+    def infer(batch):
+        sizes.append(len(batch))
+        return engine.predict(batch)
+
+    async def scenario():
+        room = WaitingRoom(1000)
+        batcher = Batcher(infer, room)
+        now = time.monotonic()
+        late = asyncio.ensure_future(batcher.predict(digits[0][:4], now - 0.001))
+        gone = asyncio.ensure_future(batcher.predict(digits[0][:8], now + 9))
+        fine = asyncio.ensure_future(batcher.predict(digits[0][:1], now + 9))
+        asyncio.get_running_loop().call_soon(gone.cancel)
+        logits, _ = await fine
+        assert len(logits) == 1
+        with pytest.raises(DeadlineExceeded):
+            await late
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        room.enter(1000)  # everybody has left the room
+
+    asyncio.run(scenario())
+    assert sum(sizes) in (1, 9)  # what was cancelled in time cost nothing; else it came with the others
+
+
+def test_a_full_room_takes_nobody_but_whoever_comes_alone():
+    room = WaitingRoom(10)
+    room.enter(10)
+    with pytest.raises(QueueFull) as refused:
+        room.enter(1)
+    assert refused.value.headers["Retry-After"] == "1"
+    room.leave(10)
+    room.enter(256)
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[httpx.Client]:
+    with running_server(WHITEBOX_MAX_REQUESTS="4", WHITEBOX_REQUEST_TIMEOUT_MS="2000", **NO_WORKERS) as (
+        client,
+        _,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "soon", "1.5", "99999999999", "²"])
+def test_a_deadline_that_is_no_number_is_refused(client, three, value):
+    headers = [(b"X-Request-Timeout-Ms", value.encode())]
+    answer = client.post("/v1/predict", json={"images": [three]}, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["X-Request-Timeout-Ms"]
+
+
+def test_a_deadline_holds_while_waiting_for_a_worker():
+    with running_server(WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
+        ask = {"images": [[[0.5] * 28] * 28], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        started = time.monotonic()
+        answer = client.post("/v1/attack", json=ask, headers={"X-Request-Timeout-Ms": "300"})
+        assert time.monotonic() - started < 3  # torch is still loading
+        assert answer.status_code == 504
+        assert answer.json()["type"] == "urn:whitebox:problem:deadline-exceeded"
+
+
+def send_head(client: httpx.Client, length: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", client.base_url.port))
+    connection.sendall(
+        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % length
+    )
+    return connection
+
+
+def test_a_body_that_does_not_come_is_given_up(strict, three):
+    with send_head(strict, 5000) as slow:
+        slow.sendall(b'{"images": [')
+        started = time.monotonic()
+        slow.settimeout(10)
+        answer = slow.recv(65536)
+        assert b" 408 " in answer.split(b"\r\n")[0]
+        assert 1.5 < time.monotonic() - started < 5
+    assert strict.post("/v1/predict", json={"images": [three]}).status_code == 200
+
+
+def test_requests_beyond_the_limit_are_refused_at_once_and_health_is_not(strict, three):
+    held = [send_head(strict, 5000) for _ in range(4)]
+    time.sleep(0.3)
+    started = time.monotonic()
+    refused = strict.post("/v1/predict", json={"images": [three]})
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.json()["type"] == "urn:whitebox:problem:queue-full"
+    assert time.monotonic() - started < 0.5
+    assert strict.get("/v2/health/ready").status_code == 200
+    assert strict.get("/metrics").status_code == 200
+    for connection in held:
+        connection.close()
+    time.sleep(0.3)
+    assert strict.post("/v1/predict", json={"images": [three]}).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_costs_nobody_else(strict, three, tmp_path):
+    for part in (b"", b'{"images"', json.dumps({"images": [three]}).encode()):
+        with send_head(strict, 100_000) as leaving:
+            leaving.sendall(part)
+    assert strict.post("/v1/predict", json={"images": [three]}).status_code == 200
+
+
+def test_one_bad_request_in_a_burst_fails_alone(client, three):
+    """What other servers' batching gets wrong (LitServe #340)."""
+    answers: list[int] = []
+
+    def ask(body: dict) -> None:
+        with httpx.Client(base_url=client.base_url) as own:
+            answers.append(own.post("/v1/predict", json=body).status_code)
+
+    for _ in range(5):
+        answers.clear()
+        bodies = [{"images": [three]}] * 15 + [{"images": [[[2.0] * 28] * 28]}]
+        threads = [threading.Thread(target=ask, args=(body,)) for body in bodies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [200] * 15 + [422]
+
+
+def events(answer: httpx.Response) -> list[tuple[str, dict]]:
+    found = []
+    for block in answer.text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+def test_an_attack_tells_its_progress_then_its_answer(client, three):
+    ask = {"images": [three] * 2, "attack": "square", "epsilon": 0.01, "steps": 1500, "seed": 3}
+    streamed = client.post("/v1/attack", json=ask, headers={"Accept": "text/event-stream"})
+    assert streamed.headers["Content-Type"].startswith("text/event-stream")
+    *progress, (last, answer) = events(streamed)
+    assert last == "result"
+    assert progress
+    assert all(name == "progress" for name, _ in progress)
+    assert {event["index"] for _, event in progress} == {0, 1}
+    assert all(event["queries"] > 0 for _, event in progress)
+    assert answer == client.post("/v1/attack", json=ask).json()
+
+
+def test_a_streamed_attack_that_cannot_begin_is_a_plain_problem(client, three):
+    headers = {"Accept": "text/event-stream"}
+    bad = client.post(
+        "/v1/attack", json={"images": [three], "attack": "magic", "epsilon": 1}, headers=headers
+    )
+    assert bad.status_code == 422
+    assert bad.headers["Content-Type"] == "application/problem+json"
+    with running_server(**NO_WORKERS) as (own, _):
+        ask = {"images": [three], "attack": "fgsm", "epsilon": 0.1}
+        assert own.post("/v1/attack", json=ask, headers=headers).status_code == 503
+
+
+def test_leaving_a_stream_ends_the_attack():
+    image = [[0.5] * 28] * 28
+    with running_server(WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
+        slow = {"images": [image], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        fast = {"images": [image], "attack": "fgsm", "epsilon": 0.001}
+        assert client.post("/v1/attack", json=fast).status_code == 200
+        with client.stream(
+            "POST", "/v1/attack", json=slow, headers={"Accept": "text/event-stream"}
+        ) as stream:
+            next(stream.iter_lines())
+        started = time.monotonic()
+        assert client.post("/v1/attack", json=fast).status_code == 200
+        assert time.monotonic() - started < 5
