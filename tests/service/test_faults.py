@@ -1,0 +1,249 @@
+"""Faults while others ask: every request is answered once, and no answer is wrong."""
+
+import asyncio
+import base64
+import json
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from running import PACKAGE, ROOT, running_server, worker_ids
+
+from service.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+
+FIVE = (ROOT / "examples" / "five.png").read_bytes()
+# It finds nothing and goes on for a minute.
+ATTACK = {
+    "images": [{"png": base64.b64encode(FIVE).decode()}],
+    "attack": "square",
+    "epsilon": 0.01,
+    "steps": 100_000,
+}
+FAST = {**ATTACK, "attack": "fgsm", "steps": 1}
+
+
+class Askers:
+    """Clients that ask for predictions without a break and compare each with the offline model.
+
+    Args:
+        url: Of the service.
+        images: (N, 28, 28) of real digits.
+        logits: What the offline model says of them, (N, 2).
+    """
+
+    def __init__(self, url: str, images: np.ndarray, logits: np.ndarray, count: int = 3) -> None:
+        self._url, self._images, self._logits = url, images, logits
+        self._stop = threading.Event()
+        self.asked = self.right = 0
+        self.wrong: list[object] = []
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, args=(seed,)) for seed in range(count)]
+
+    def __enter__(self) -> "Askers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while not self._stop.is_set():
+                chosen = random.choice(len(self._images), random.integers(1, 5), replace=False)
+                answer = client.post("/v1/predict", json={"images": self._images[chosen].tolist()})
+                self._compare(answer, self._logits[chosen])
+
+    def _compare(self, answer: httpx.Response, expected: np.ndarray) -> None:
+        found = answer.json()
+        logits = [list(one["logits"].values()) for one in found.get("predictions", [])]
+        right = answer.status_code == 200 and np.allclose(logits, expected, atol=1e-5)
+        with self._lock:
+            self.asked += 1
+            self.right += right
+            if not right:
+                self.wrong.append(found)
+
+
+@pytest.fixture(scope="module")
+def offline(package, digits) -> tuple[np.ndarray, np.ndarray]:
+    images = digits[0][:100]
+    return images, Engine(package).predict(images)[0]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory) -> Iterator[tuple[httpx.Client, int, Path]]:
+    models = tmp_path_factory.mktemp("models")
+    (models / "mnist-3v5").mkdir()
+    (models / "mnist-3v5" / "1").symlink_to(PACKAGE)
+    with running_server(
+        WHITEBOX_MODELS_DIR=str(models),
+        WHITEBOX_MODELS_POLL_SECONDS="0.1",
+        WHITEBOX_CERTIFY_WORKERS="0",
+        WHITEBOX_ATTACK_QUEUE="1",
+        WHITEBOX_MAX_REQUESTS="2000",
+    ) as (client, process):
+        yield client, process.pid, models
+
+
+def attack_worker_is_killed(client: httpx.Client, server: int, _: Path) -> None:
+    for _ in range(2):
+        assert client.post("/v1/attack", json=FAST).status_code == 200  # a worker is ready
+        answers: list[int] = []
+        attacking = threading.Thread(
+            target=lambda: answers.append(client.post("/v1/attack", json=ATTACK).status_code)  # noqa: B023
+        )
+        attacking.start()
+        time.sleep(0.5)
+        for worker in worker_ids(server):
+            os.kill(worker, signal.SIGKILL)
+        attacking.join()
+        assert answers == [500]
+    assert client.post("/v1/attack", json=FAST).status_code == 200
+
+
+def queue_of_attacks_is_full(client: httpx.Client, *_: object) -> None:
+    codes: list[int] = []
+
+    def attack() -> None:
+        headers = {"X-Request-Timeout-Ms": "1500"}
+        codes.append(client.post("/v1/attack", json=ATTACK, headers=headers).status_code)
+
+    threads = [threading.Thread(target=attack) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(codes) == 8
+    assert codes.count(429) == 6
+    assert set(codes) <= {200, 429, 504}
+
+
+def bodies_are_half_sent(client: httpx.Client, *_: object) -> None:
+    for length in (10, 1000, 100_000):
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+            connection.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b'Content-Length: %d\r\n\r\n{"ima' % length
+            )
+
+
+def nonsense_is_sent(client: httpx.Client, *_: object) -> None:
+    for content in (b"\x00" * 100, b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", os.urandom(5000)):
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+            connection.settimeout(5)
+            connection.sendall(content)
+            connection.recv(1000)
+
+
+def clients_leave_mid_attack(client: httpx.Client, *_: object) -> None:
+    for headers in ({}, {"Accept": "text/event-stream"}):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(client.base_url.join("/v1/attack"), json=ATTACK, headers=headers, timeout=0.3)
+
+
+def damaged_model_appears(client: httpx.Client, _: int, models: Path) -> None:
+    directory = models / "mnist-3v5" / "2"
+    directory.mkdir()
+    for file in PACKAGE.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes()[:-7])
+    (directory / "manifest.json").write_bytes((PACKAGE / "manifest.json").read_bytes())
+    time.sleep(0.5)
+    index = client.post("/v2/repository/index").json()
+    assert {one["version"]: one["state"] for one in index} == {"1": "READY", "2": "UNAVAILABLE"}
+
+
+def clients_read_slowly(client: httpx.Client, *_: object) -> None:
+    body = json.dumps({"images": [[[0.5] * 28] * 28] * 60}).encode()
+    slow = []
+    for _ in range(5):
+        connection = socket.create_connection(("127.0.0.1", client.base_url.port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(
+            b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        slow.append(connection)
+    time.sleep(2)
+    for connection in slow:
+        connection.close()
+
+
+def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    body = json.dumps({"images": [[[0.5] * 28] * 28]}).encode()
+    request = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
+
+    async def one() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.gather(*(one() for _ in range(1000)))
+
+    try:
+        answers = asyncio.run(all_at_once())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+    assert len({answer.split(b"\r\n\r\n", 1)[1] for answer in answers}) == 1
+
+
+FAULTS: list[Callable[[httpx.Client, int, Path], None]] = [
+    attack_worker_is_killed, queue_of_attacks_is_full, bodies_are_half_sent, nonsense_is_sent,
+    clients_leave_mid_attack, damaged_model_appears, clients_read_slowly, a_thousand_connections_ask_at_once,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_nobody_else_notices_that(faulty, offline, fault):
+    client, server, models = faulty
+    with Askers(str(client.base_url), *offline) as askers:
+        fault(client, server, models)
+        time.sleep(0.2)
+    assert askers.asked > 0
+    assert not askers.wrong
+    assert askers.right == askers.asked
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_a_jump_of_the_clock_changes_nothing(monkeypatch, offline, jump):
+    images, logits = offline
+    real = time.time
+
+    async def scenario() -> None:
+        app = create_app(Settings(attack_workers=1, certify_workers=0, attack_timeout_seconds=60))
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=90) as client:
+                attack = {**ATTACK, "attack": "pgd", "epsilon": 0.1}
+                attack["steps"] = 40
+                attacking = asyncio.ensure_future(client.post("/v1/attack", json=attack))
+                await asyncio.sleep(0.1)
+                monkeypatch.setattr(time, "time", lambda: real() + jump)
+                answer = await client.post("/v1/predict", json={"images": images[:5].tolist()})
+                found = [list(one["logits"].values()) for one in answer.json()["predictions"]]
+                np.testing.assert_allclose(found, logits[:5], atol=1e-5)
+                assert (await attacking).status_code == 200
+
+    asyncio.run(scenario())
