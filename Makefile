@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test lint format image-test bench clean report \
+.PHONY: serve test lint format image-test contract-test audit bench clean report \
 	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
@@ -25,6 +25,13 @@ format: .venv/dev.stamp
 
 image-test: ## Build the image, start it, run the README's calls against the container
 	deploy/image-test
+
+contract-test: .venv/dev.stamp ## 20,000 generated requests against the running service (schemathesis, all phases)
+	deploy/contract-test
+
+audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
+	$(BIN)/bandit --quiet --severity-level medium --recursive model service training whitebox.py
 
 bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle machine; needs wrk
 	$(BIN)/python -m benchmarks.training

@@ -5,7 +5,6 @@ kept, then placed so that its centre of mass is the centre of the 28 x 28 image.
 """
 
 import base64
-import binascii
 import io
 
 import numpy as np
@@ -28,7 +27,7 @@ def digit_from_base64(text: str, max_pixels: int) -> tuple[Grey, list[str]]:
     """Decodes base64 and reads the PNG in it; see `digit_from_png`."""
     try:
         content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # its subclass binascii.Error, or letters beyond ASCII
         raise NotADigitError(f"not base64: {error}") from error
     return digit_from_png(content, max_pixels)
 

@@ -90,16 +90,17 @@ V2_ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _in_path(name: str, description: str) -> dict[str, Any]:
+def _in_path(name: str, description: str, example: str) -> dict[str, Any]:
     return {
         "name": name,
         "in": "path",
         "required": True,
         "description": description,
         "schema": {"type": "string"},
+        "example": example,
     }
 
 
 # Routes that read their requests themselves have to name what is in their paths.
-MODEL_NAME = _in_path("name", "Name of a loaded model.")
-MODEL_VERSION = _in_path("version", "A loaded version of it.")
+MODEL_NAME = _in_path("name", "Name of a loaded model.", "mnist-3v5")
+MODEL_VERSION = _in_path("version", "A loaded version of it.", "1")

@@ -4,7 +4,7 @@ import time
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.call import call_of
 from service.intake import parse, read_body
@@ -23,11 +23,15 @@ Body = TypeVar("Body", bound=BaseModel)
 class IndexRequest(BaseModel):
     """Body of POST /v2/repository/index; may be absent."""
 
+    model_config = ConfigDict(strict=True)
+
     ready: Annotated[bool, Field(description="Only what is loaded.")] = False
 
 
 class ChangeRequest(BaseModel):
     """Body of load and unload; may be absent."""
+
+    model_config = ConfigDict(strict=True)
 
     parameters: dict[str, Any] = Field(default_factory=dict)
 

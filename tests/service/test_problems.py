@@ -80,6 +80,7 @@ BAD = {
     "not JSON": (b"{images}", 422, []),
     "an empty body": (b"", 422, []),
     "deep nesting": (b"[" * 100_000, 422, []),
+    "not even ASCII": ({"images": [{"png": "é"}]}, 422, ["images", 0, "png"]),
     "not base64": ({"images": [{"png": "%%%"}]}, 422, ["images", 0, "png"]),
     "half a PNG": ({"images": base64_png(WHOLE_PNG[:150])}, 422, ["images", 0, "png"]),
     "a JPEG": ({"images": base64_png(b"\xff\xd8\xff\xe0" + bytes(100))}, 422, ["images", 0, "png"]),

@@ -123,7 +123,7 @@ def _serve(connection: "Connection[Any, Any]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
     while True:
         try:
-            job: Job = pickle.loads(connection.recv_bytes())
+            job: Job = pickle.loads(connection.recv_bytes())  # nosec B301: our own parent process
         except EOFError:
             return
         try:
