@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import free_port
+
 Image = list[list[float]]
 
 APPS = Path(__file__).resolve().parent / "apps"
@@ -50,8 +52,8 @@ def _mlserver_environment(port: int) -> dict[str, str]:
         "PYTHONPATH": str(APPS),
         "MLSERVER_HOST": "127.0.0.1",
         "MLSERVER_HTTP_PORT": str(port),
-        "MLSERVER_GRPC_PORT": str(port + 1),
-        "MLSERVER_METRICS_PORT": str(port + 2),
+        "MLSERVER_GRPC_PORT": str(free_port()),
+        "MLSERVER_METRICS_PORT": str(free_port()),
         "MLSERVER_DEBUG": "false",
         # Faster for one small model than its default of one worker process beside the server.
         "MLSERVER_PARALLEL_WORKERS": "0",

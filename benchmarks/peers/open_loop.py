@@ -62,14 +62,20 @@ class OpenLoop:
                 sent += 1
             await asyncio.sleep(max(_TICK, started + sent / rate - time.perf_counter()))
 
+    def give_up_waiting(self) -> None:
+        """Never sends what still waits for a free connection: it stays unanswered."""
+        now = time.perf_counter()
+        self._never += [now - due for due in self._waiting]
+        self._waiting.clear()
+
     async def finish(self, seconds: float = 2.0) -> None:
         """Waits so long at most for answers that are still to come, and closes all connections."""
         end = time.perf_counter() + seconds
         while (self._under_way or self._waiting or self._opening) and time.perf_counter() < end:
             await asyncio.sleep(0.01)
+        self.give_up_waiting()
         now = time.perf_counter()
-        self._never = [now - due for due in (*self._under_way.values(), *self._waiting)]
-        self._waiting.clear()
+        self._never += [now - due for due in self._under_way.values()]
         self._under_way.clear()
         for connection in self._connections:
             connection.transport.abort()

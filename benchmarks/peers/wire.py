@@ -1,29 +1,27 @@
-"""HTTP/1.1 with as little work for the client as can be: ready-made requests, answers read to their end."""
+"""HTTP/1.1 with as little work for the client as can be: ready-made requests, answers read by httptools."""
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+import httptools
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """What came back; header names are in lower case."""
 
     status: int
-    head: bytes
+    headers: dict[bytes, bytes]
     body: bytes
 
 
 Done = Callable[[Answer | None], None]
 
 
-def post(path: str, body: bytes, **headers: str) -> bytes:
-    """Returns the bytes of a POST request; header names may use underscores."""
+def post(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+    """Returns the bytes of a POST request, of JSON unless the headers say otherwise."""
     lines = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": str(len(body))}
-    lines |= {name.replace("_", "-"): value for name, value in headers.items()}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **(headers or {})}.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
@@ -34,9 +32,9 @@ class Connection(asyncio.Protocol):
         self.open = True
         self.transport: asyncio.Transport
         self._done: Done | None = None
-        self._received = bytearray()
-        self._end = 0  # of the answer; 0 while its head is not complete
-        self._body = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
 
     def send(self, request: bytes, done: Done) -> None:
         """Sends a request; `done` gets the answer, or None if the connection breaks before it."""
@@ -57,31 +55,30 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
-        if self._end == 0:
-            head_end = received.find(b"\r\n\r\n")
-            if head_end < 0:
-                return
-            length = _LENGTH.search(received, 0, head_end)
-            if length is None:  # all that are compared here tell the length
-                self.transport.abort()
-                return
-            self._body = head_end + 4
-            self._end = self._body + int(length[1])
-        if len(received) >= self._end:
-            head = bytes(received[: self._body])
-            answer = Answer(int(head[9:12]), head, bytes(received[self._body : self._end]))
-            received.clear()
-            self._end = 0
-            if b"\r\nconnection: close" in head.lower():
-                self.open = False
-                self.transport.close()
-            self._finish(answer)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.transport.abort()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.open = False
         self._finish(None)
+
+    def on_message_begin(self) -> None:
+        """Of httptools, as the next three."""
+        self._headers, self._body = {}, []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._parser.should_keep_alive():
+            self.open = False
+            self.transport.close()
+        self._finish(Answer(self._parser.get_status_code(), self._headers, b"".join(self._body)))
 
     def _finish(self, answer: Answer | None) -> None:
         done, self._done = self._done, None
