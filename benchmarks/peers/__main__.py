@@ -39,7 +39,9 @@ def run(
     only: Only = None,
     seconds: Annotated[int, typer.Option(help="Of load at each level.")] = 5,
     rounds: int = 3,
-    rates: Annotated[str, typer.Option(help="Of the open loop, requests a second.")] = "250,1000,2000,4000",
+    rates: Annotated[
+        str, typer.Option(help="Of the open loop, requests a second.")
+    ] = "250,500,1000,2000,4000",
     deadline: Deadline = 0.1,
     seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
     venvs: Venvs = CACHE,

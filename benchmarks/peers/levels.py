@@ -4,10 +4,12 @@ import asyncio
 import os
 import random
 import statistics
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvloop
 from rich.console import Console
 
@@ -19,6 +21,7 @@ from benchmarks.peers.wire import post
 from benchmarks.serving import wrk_counting_failures
 
 CONNECTIONS = (1, 16, 64, 256)
+_FAILURES = (AssertionError, OSError, httpx.HTTPError, subprocess.SubprocessError)
 Level = tuple[str, str, int]  # name of a peer, "connections" or "rate", how many
 Found = dict[str, Any]
 
@@ -42,7 +45,7 @@ def compare(
         loads.append(round(os.getloadavg()[0], 2))
         for level in order.sample(levels, len(levels)):
             found = _one_level(level, environments, seconds, deadline)
-            Console().print(f"round {round_number}: {' '.join(map(str, level))}: {found}", highlight=False)
+            Console().print(f"round {round_number}: {_line(level, found)}", highlight=False)
             every[level].append(found)
         _report(names, rates, every, {"seconds": seconds, "rounds": round_number, "seed": seed,
                                       "deadline_s": deadline, "load_average": loads})  # fmt: skip
@@ -85,8 +88,15 @@ def _one_level(level: Level, environments: Path, seconds: int, deadline: float) 
             else:
                 found = uvloop.run(rate_of(server, amount, seconds, deadline))
             return {**found, "first_answer_s": round(server.first_answer_s, 2)}
-    except (AssertionError, OSError, TimeoutError) as error:  # one that breaks shall not end the comparison
+    except _FAILURES as error:  # one that breaks shall not end the comparison
         return {"failed_to_run": f"{type(error).__name__}: {error}"}
+
+
+def _line(level: Level, found: Found) -> str:
+    name, kind, amount = level
+    rate = found.get("requests_per_second", found.get("goodput"))
+    told = found.get("failed_to_run") or f"{rate:,.0f}/s, p99 {found['p99_ms']} ms"
+    return f"{name}, {kind} {amount}: {told}"
 
 
 def _report(names: list[str], rates: list[int], every: dict[Level, list[Found]], setting: Found) -> None:

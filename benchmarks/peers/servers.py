@@ -31,12 +31,14 @@ class Server:
     """A running server.
 
     Attributes:
+        log: What it has said.
         first_answer_s: From the start of its process to its first answer.
     """
 
     peer: Peer
     port: int
     pid: int
+    log: Path
     first_answer_s: float
 
     @property
@@ -88,7 +90,7 @@ def running(name: str, environments: Path) -> Iterator[Server]:
         )
     try:
         _wait_for_answer(process, f"http://127.0.0.1:{port}{peer.path}", peer, started, log)
-        server = Server(peer, port, process.pid, time.perf_counter() - started)
+        server = Server(peer, port, process.pid, log, time.perf_counter() - started)
         if name == "ours":
             _wait_for_workers(port)
         check(server)

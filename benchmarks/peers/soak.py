@@ -28,7 +28,7 @@ from benchmarks.peers.servers import Server, digits, megabytes_of, offline, proc
 from benchmarks.peers.wire import Answer, connect, post
 
 BATCH, CONNECTIONS = 8, 8
-RELOAD_SECONDS, KILL_SECONDS, LEAVE_SECONDS, MEMORY_SECONDS = 2.0, 5.0, 0.1, 2.0
+RELOAD_SECONDS, KILL_SECONDS, LEAVE_SECONDS, MEMORY_SECONDS = 2.0, 10.0, 0.1, 2.0
 WARM_UP = 0.1  # of all predictions; memory grows until every buffer has been used once
 
 
@@ -59,6 +59,7 @@ def run(environments: Path, predictions: int, seed: int) -> None:
         started = time.perf_counter()
         uvloop.run(_soak(server, predictions, tally, random.Random(seed)))
         duration = time.perf_counter() - started
+        errors_in_log = sum("ERROR" in line for line in server.log.read_text().splitlines())
     settled = next(megabytes for asked, megabytes in tally.memory if asked >= WARM_UP * predictions)
     found = {
         "predictions": tally.asked,
@@ -66,7 +67,8 @@ def run(environments: Path, predictions: int, seed: int) -> None:
         "lost": tally.lost,
         "lost_by_status": dict(tally.lost_by_status),
         "wrong": tally.wrong,
-        "worst_difference": tally.worst_difference,
+        "worst_difference": f"{tally.worst_difference:.1e}",
+        "errors_in_log": errors_in_log,
         "duration_s": round(duration, 1),
         "megabytes_at_start": tally.memory[0][1],
         "megabytes_after_warm_up": settled,
