@@ -131,13 +131,14 @@ async def _ask_on(
         index = tally.asked // BATCH % len(requests)
         tally.asked += BATCH
         answer = await connection.ask(requests[index])
-        _compare(answer, expected[index], tally)
+        compare_with(expected[index], answer, tally)
         if not connection.open:
             connection = await connect(port)
         tell()
 
 
-def _compare(answer: Answer | None, expected: np.ndarray, tally: Tally) -> None:
+def compare_with(expected: np.ndarray, answer: Answer | None, tally: Tally) -> None:
+    """Counts the predictions of an answer as right, wrong or lost."""
     if answer is None or answer.status != 200:
         tally.lost += BATCH
         tally.lost_by_status[str(answer.status) if answer else "connection lost"] += BATCH
@@ -148,8 +149,9 @@ def _compare(answer: Answer | None, expected: np.ndarray, tally: Tally) -> None:
     ]
     differences = np.abs(np.array(found) - expected).max(axis=1)
     tally.worst_difference = max(tally.worst_difference, float(differences.max()))
-    tally.wrong += int((differences > 1e-5).sum())
-    tally.right += int((differences <= 1e-5).sum())
+    right = int((differences <= 1e-5).sum())  # not so of NaN
+    tally.right += right
+    tally.wrong += BATCH - right
 
 
 async def _every(seconds: float, trouble: Callable[[], Awaitable[None]]) -> None:
