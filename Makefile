@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test lint format image-test contract-test audit bench clean report \
+.PHONY: serve test lint format image-test contract-test audit bench bench-peers clean report \
 	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
@@ -38,6 +38,14 @@ bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle 
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.certify
+
+bench-peers: .venv/dev.stamp ## The same beside KServe, MLServer, LitServe and BentoML; installs them on first use
+	$(BIN)/python -m benchmarks.peers setup
+	$(BIN)/python -m benchmarks.peers run
+	$(BIN)/python -m benchmarks.peers bursts
+	$(BIN)/python -m benchmarks.peers overload
+	$(BIN)/python -m benchmarks.peers tensors
+	$(BIN)/python -m benchmarks.peers soak
 
 # Each trains and measures on the whole test set; killed, it goes on where it was. Cards go to docs/results/cards.
 results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everything on the shipped model

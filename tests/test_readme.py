@@ -27,9 +27,7 @@ def shortened(values, shown):
 
 def output(command: str, client) -> str:
     arguments = shlex.split(command.replace(PLACE, str(client.base_url)))
-    return subprocess.run(
-        arguments, check=True, capture_output=True, cwd=ROOT, timeout=120, text=True
-    ).stdout
+    return subprocess.run(arguments, check=True, capture_output=True, cwd=ROOT, timeout=120, text=True).stdout
 
 
 def run(command: str, client) -> dict:

@@ -1,0 +1,1 @@
+"""The same model behind other servers: how fast, how steady, how they take overload and bad input."""

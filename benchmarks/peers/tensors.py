@@ -1,0 +1,125 @@
+"""256 images as binary tensors of the Open Inference Protocol beside onnxruntime in a loop without a server.
+
+Both on one thread. For the bare loop the better counts of one run of 256 and of pieces of 8, which stay in
+the cache (benchmarks/inference.py). In each round every contender has its turn; medians are reported.
+"""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import uvloop
+
+from benchmarks.measuring import save, show
+from benchmarks.peers.catalogue import MODEL, PEERS
+from benchmarks.peers.servers import Server, digits, offline, running
+from benchmarks.peers.wire import Answer, Connection, connect, post
+
+IMAGES, PIECE, CONNECTIONS = 256, 8, (1, 2, 4)
+Rates = dict[str, float]
+
+
+def compare(names: list[str], environments: Path, seconds: float, rounds: int) -> None:
+    """Measures the servers that speak binary tensors; prints images a second and the ratio."""
+    images = np.ascontiguousarray(digits()[:IMAGES])
+    results = {}
+    for name in (name for name in names if PEERS[name].binary):
+        with running(name, environments) as server:
+            results[name] = uvloop.run(_measure(server, images, seconds, rounds))
+    show(
+        f"{IMAGES} images as binary tensors, images/s",
+        [
+            "server",
+            *(f"c={each}" for each in CONNECTIONS),
+            "bare loop",
+            *(f"ratio c={each}" for each in CONNECTIONS),
+        ],
+        [_row(name, found) for name, found in results.items()],
+    )
+    save("peers_tensors", {"seconds": seconds, "rounds": rounds, "servers": results})
+
+
+async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: int) -> dict[str, Any]:
+    session = offline()
+    expected = _in_pieces(session, images)
+    request = _request(images)
+    connections = [await connect(server.port) for _ in range(max(CONNECTIONS))]
+    answer = await connections[0].ask(request)
+    if answer is None or answer.status != 200:
+        return {"refused": f"answered {answer.status}" if answer else "did not answer"}
+    assert np.abs(_logits(answer) - expected).max() < 1e-5, "other logits than onnxruntime's"
+    every: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        every.setdefault("bare, 256 at once", []).append(
+            _bare(lambda: session.run(["logits"], {"image": images}), seconds)
+        )
+        every.setdefault("bare, pieces of 8", []).append(_bare(lambda: _in_pieces(session, images), seconds))
+        for count in CONNECTIONS:
+            rate = await _through(connections[:count], request, seconds)
+            every.setdefault(f"c={count}", []).append(rate)
+    return {kind: statistics.median(rates) for kind, rates in every.items()} | {"rounds": every}
+
+
+def _request(images: np.ndarray) -> bytes:
+    raw = images.astype("<f4").tobytes()
+    tensor = {
+        "name": "image",
+        "shape": list(images.shape),
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    outputs = [{"name": "logits", "parameters": {"binary_data": True}}]
+    header = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    return post(
+        f"/v2/models/{MODEL}/infer",
+        header + raw,
+        {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))},
+    )
+
+
+def _logits(answer: Answer) -> np.ndarray:
+    length = int(answer.headers[b"inference-header-content-length"])
+    (output,) = json.loads(answer.body[:length])["outputs"]
+    return np.frombuffer(answer.body[length:], "<f4").reshape(output["shape"])
+
+
+def _in_pieces(session: ort.InferenceSession, images: np.ndarray) -> np.ndarray:
+    starts = range(0, len(images), PIECE)
+    return np.concatenate([session.run(["logits"], {"image": images[at : at + PIECE]})[0] for at in starts])
+
+
+def _bare(work: Callable[[], Any], seconds: float) -> float:
+    started, runs = time.perf_counter(), 0
+    while time.perf_counter() < started + seconds:
+        work()
+        runs += 1
+    return runs * IMAGES / (time.perf_counter() - started)
+
+
+async def _through(connections: list[Connection], request: bytes, seconds: float) -> float:
+    started, answered = time.perf_counter(), 0
+
+    async def ask_on(connection: Connection) -> None:
+        nonlocal answered
+        while time.perf_counter() < started + seconds:
+            answer = await connection.ask(request)
+            assert answer is not None, "the connection broke"
+            assert answer.status == 200, answer.body
+            answered += 1
+
+    await asyncio.gather(*map(ask_on, connections))
+    return answered * IMAGES / (time.perf_counter() - started)
+
+
+def _row(name: str, found: dict[str, Any]) -> list[Any]:
+    if "refused" in found:
+        return [name, found["refused"], *[""] * 2 * len(CONNECTIONS)]
+    bare = max(found["bare, 256 at once"], found["bare, pieces of 8"])
+    rates = [found[f"c={count}"] for count in CONNECTIONS]
+    return [name, *(f"{rate:,.0f}" for rate in (*rates, bare)), *(f"{rate / bare:.3f}" for rate in rates)]
