@@ -14,6 +14,7 @@ from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.bounds import (
     Interval,
+    both_ends,
     bright_interval,
     linear_interval,
     margin_lower_bound,
@@ -83,7 +84,7 @@ def assert_layers_within(frozen, certifier, image, moved, epsilon, true):
     exact = FrozenNetwork(*_parts(frozen)).double()
     trace = exact.trace(moved)
     two_step = two_step_interval(image, epsilon + 1e-12, certifier.terms)
-    bright = bright_interval(two_step, certifier.kernels)
+    bright = bright_interval(two_step, both_ends(certifier.kernels))
     shapes = shape_interval(bright, certifier.templates)
     assert_between(trace.two_step[:, None], two_step)
     assert_between(bright_map(trace.two_step[:, None], certifier.kernels).value, bright)
