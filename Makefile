@@ -31,6 +31,7 @@ bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle 
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.certify
+	$(BIN)/python -m benchmarks.certificates
 
 # Each trains and measures on the whole test set; killed, it goes on where it was. Cards go to docs/results/cards.
 results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everything on the shipped model
