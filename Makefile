@@ -38,6 +38,7 @@ bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle 
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.certify
+	$(BIN)/python -m benchmarks.certificates
 
 bench-peers: .venv/dev.stamp ## The same beside KServe, MLServer, LitServe and BentoML; installs them on first use
 	$(BIN)/python -m benchmarks.peers setup

@@ -6,7 +6,7 @@ bound is the best of the kernels' lower bounds. The same holds for templates. Th
 rows of the logical layer before it bounds: for every pose of a wrong class, the best pose of the right one.
 
 The functions take any floating type and are differentiable: certificates use them in float64
-(model/certify.py), training in float32 (training/fit.py).
+(model/certify), training in float32 (training/certified.py).
 """
 
 from typing import NamedTuple
@@ -34,18 +34,22 @@ def two_step_interval(images: Tensor, epsilon: float, terms: TwoStepTerms) -> In
     return Interval(two_step(lower, terms), two_step(upper, terms))
 
 
-def bright_interval(pixels: Interval, kernels: Tensor) -> Interval:
-    """Bounds the bright map (N, 1, H, W) given the two-step map's bounds.
+def both_ends(kernels: Tensor) -> Tensor:
+    """Returns filters (2 * K, 2, k, k) that map a box's centre and radius to both ends of K responses.
 
-    Around the centre of the box a response moves by at most |kernel| times the box's radius: one
-    convolution of two channels gives both ends for all kernels.
+    Around the centre a response moves by at most |kernel| times the box's radius.
     """
-    filters, side = kernels[:, None], kernels.shape[-1]
-    ends = torch.cat([torch.cat([filters, sign * filters.abs()], dim=1) for sign in (-1, 1)])
+    filters = kernels[:, None]
+    return torch.cat([torch.cat([filters, sign * filters.abs()], dim=1) for sign in (-1, 1)])
+
+
+def bright_interval(pixels: Interval, ends: Tensor) -> Interval:
+    """Bounds the bright map (N, 1, H, W) given the two-step map's bounds and `both_ends(kernels)`."""
+    side = ends.shape[-1]
     boxes = torch.cat([pixels.lower + pixels.upper, pixels.upper - pixels.lower], dim=1) / 2  # (N, 2, H, W)
     best = torch.cat(
         [
-            F.conv2d(piece, ends, padding=side // 2).unflatten(1, (2, -1)).max(dim=2).values
+            _largest(F.conv2d(piece, ends, padding=side // 2).unflatten(1, (2, -1)))
             for piece in boxes.split(_IMAGES_IN_CACHE)
         ]
     )  # (N, 2, H, W)
@@ -53,11 +57,24 @@ def bright_interval(pixels: Interval, kernels: Tensor) -> Interval:
     return Interval(lower, upper)
 
 
-def shape_interval(bright: Interval, templates: Tensor) -> Interval:
-    """Bounds the activations (N, F) given the bright map's bounds."""
+def _largest(responses: Tensor) -> Tensor:
+    """Returns the maximum over dimension 2; one of several equal ones takes the whole gradient."""
+    # amax is faster, but it would share the gradient out among equals, and so train another network.
+    return responses.max(dim=2).values if responses.requires_grad else responses.amax(dim=2)
+
+
+def shape_interval(bright: Interval, templates: Tensor, magnitudes: Tensor | None = None) -> Interval:
+    """Bounds the activations (N, F) given the bright map's bounds.
+
+    Args:
+        bright: (N, 1, H, W) each.
+        templates: (F, P, H, W).
+        magnitudes: Their absolute values, for those who ask often.
+    """
     count, poses = templates.shape[:2]
     flat = Interval(bright.lower.flatten(1), bright.upper.flatten(1))
-    lower, upper = linear_interval(flat, templates.flatten(2).flatten(0, 1))  # (N, F * P)
+    rows = [each.flatten(2).flatten(0, 1) for each in (templates, magnitudes) if each is not None]
+    lower, upper = linear_interval(flat, *rows)  # (N, F * P)
     return Interval(*(bound.view(-1, count, poses).amax(dim=2).relu() for bound in (lower, upper)))
 
 
@@ -67,7 +84,7 @@ def margin_lower_bounds(shapes: Interval, rows: Tensor, classes: Tensor) -> Tens
     logit_t - logit_c = min over poses r of c, max over poses q of t, of (row_tq - row_cr) . shapes.
     """
     margins = shapes.lower.new_empty(len(classes), len(rows) - 1)
-    for true in classes.unique().tolist():
+    for true in sorted(set(classes.tolist())):
         own = (classes == true).nonzero()[:, 0]  # (n,)
         others = torch.cat([rows[:true], rows[true + 1 :]])  # (C - 1, R, F)
         differences = rows[true] - others[:, :, None]  # (C - 1, R, Q, F)
@@ -83,8 +100,12 @@ def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tenso
     return margin_lower_bounds(shapes, rows, classes).amin(dim=1)
 
 
-def linear_interval(values: Interval, weights: Tensor) -> Interval:
-    """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I)."""
+def linear_interval(values: Interval, weights: Tensor, magnitudes: Tensor | None = None) -> Interval:
+    """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I).
+
+    `magnitudes` are the absolute weights; whoever keeps them saves their computation.
+    """
+    magnitudes = weights.abs() if magnitudes is None else magnitudes
     centre = (values.lower + values.upper) / 2 @ weights.mT
-    reach = (values.upper - values.lower) / 2 @ weights.abs().mT
+    reach = (values.upper - values.lower) / 2 @ magnitudes.mT
     return Interval(centre - reach, centre + reach)

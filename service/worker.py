@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import orjson
 import torch
 
@@ -89,7 +90,7 @@ def main(packages: list[str]) -> None:
 
 
 def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
-    image = torch.tensor(job["image"], dtype=torch.float32).view(1, 1, 28, 28)
+    image = _images([job["image"]])
     limits = Limits(
         query_budget=job["query_budget"],
         deadline=time.monotonic() + job["seconds"],
@@ -107,7 +108,7 @@ def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: 
 
 
 def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say: Say) -> dict[str, Any]:
-    images = torch.tensor(job["images"], dtype=torch.float32).view(-1, 1, 28, 28)
+    images = _images(job["images"])
     limits = Limits(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
     found = assess(
         model.network,
@@ -120,6 +121,11 @@ def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say
         limits,
     )
     return {"assessments": [_plain(one, image) for one, image in zip(found, images, strict=True)]}
+
+
+def _images(pixels: list[list[float]]) -> torch.Tensor:
+    """Returns (N, 1, 28, 28); numpy reads nested lists faster than torch."""
+    return torch.from_numpy(np.array(pixels, np.float32)).view(-1, 1, 28, 28)
 
 
 def _plain(assessment: Assessment, image: torch.Tensor) -> dict[str, Any]:

@@ -128,7 +128,6 @@ def certified_accuracy(
         lines: Where to write every verdict, a JSON line each.
         quiet: Whether to show no progress.
     """
-    bound: Bound = "interval" if exact_seconds is None else "exact"
     entries, written = [], []
     with Progress(transient=True, disable=quiet) as progress:
         task = progress.add_task("certifying", total=len(digits) * len(epsilons))
@@ -139,16 +138,21 @@ def certified_accuracy(
                 written.append(json.dumps(asdict(verdict)))
                 progress.advance(task)
             milliseconds = round(1000 * (time.perf_counter() - started) / len(digits), 3)
-            entries.append(_entry(epsilon, bound, counts, milliseconds))
+            entries.append(_entry(epsilon, exact_seconds, counts, milliseconds))
     if lines is not None:
         write_atomically(lines, "".join(f"{line}\n" for line in written).encode())
     return entries
 
 
-def _entry(epsilon: float, bound: Bound, counts: Counter[str], milliseconds: float) -> dict[str, Any]:
+def _entry(
+    epsilon: float, exact_seconds: float | None, counts: Counter[str], milliseconds: float
+) -> dict[str, Any]:
+    bound: Bound = "interval" if exact_seconds is None else "exact"
+    limit = {} if exact_seconds is None else {"seconds_a_digit": exact_seconds}
     return {
         "epsilon": epsilon,
         "bound": bound,
+        **limit,
         "certified_accuracy": round(counts["certified"] / counts.total(), 6),
         "certified": counts["certified"],
         "falsified": counts["falsified"],

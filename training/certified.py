@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from model.bounds import bright_interval, margin_lower_bounds, shape_interval, two_step_interval
+from model.bounds import both_ends, bright_interval, margin_lower_bounds, shape_interval, two_step_interval
 from model.network import WhiteBoxNetwork
 from training.data import Digits
 from training.errors import TrainingError
@@ -67,7 +67,7 @@ def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: f
     if not isinstance(network, WhiteBoxNetwork):
         raise TrainingError("The objective Certified trains white-box networks only.")
     pixels = two_step_interval(images, epsilon, network.two_step.terms())
-    bright = bright_interval(pixels, network.convolutional.expand().flatten(0, 1))
+    bright = bright_interval(pixels, both_ends(network.convolutional.expand().flatten(0, 1)))
     shapes = shape_interval(bright, network.affine.expand())
     margins = margin_lower_bounds(shapes, network.logical.expand(), classes)  # (N, classes - 1)
     wrong = F.one_hot(classes, margins.shape[1] + 1) == 0

@@ -7,11 +7,19 @@ found by bisection.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from model.bounds import Interval, bright_interval, margin_lower_bound, shape_interval, two_step_interval
+from model.bounds import (
+    Interval,
+    both_ends,
+    bright_interval,
+    margin_lower_bound,
+    shape_interval,
+    two_step_interval,
+)
 from model.frozen import FrozenNetwork
 from model.two_step import TwoStepTerms
 
@@ -48,6 +56,14 @@ class Certifier:
             network.rows.double(),
         )
 
+    @cached_property
+    def _ends(self) -> Tensor:
+        return both_ends(self.kernels)
+
+    @cached_property
+    def _magnitudes(self) -> Tensor:
+        return self.templates.abs()
+
     @torch.no_grad()
     def margin_lower_bound(self, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:
         """Bounds how far the true class stays ahead of every other inside the ball.
@@ -61,8 +77,8 @@ class Certifier:
             (N,) float64: no image in the ball has a smaller margin.
         """
         pixels = self.two_step_box(images, epsilon)
-        bright = bright_interval(pixels, self.kernels)
-        shapes = shape_interval(bright, self.templates)
+        bright = bright_interval(pixels, self._ends)
+        shapes = shape_interval(bright, self.templates, self._magnitudes)
         return margin_lower_bound(shapes, self.rows, classes)
 
     def two_step_box(self, images: Tensor, epsilon: float) -> Interval:

@@ -6,8 +6,7 @@ ball becomes, and the programme starts there. A pixel of the bright map is at le
 and at most the one that a binary chooses; likewise an opposing shape and its poses. A supporting shape needs
 only "at least": the question pushes it down. Intervals say which kernels and poses may win at all.
 
-Asked as a question it is answered in seconds where minimising finds no bound in minutes
-(docs/decisions/0008).
+Asked as a question it is answered much sooner than the minimum is found (docs/decisions/0008).
 """
 
 import time

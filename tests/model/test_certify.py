@@ -1,19 +1,22 @@
 """Certificates: the bounds really bound, and no attack breaks a certificate."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.attacks import catalogue
 from model.attacks.ball import Ball
 from model.attacks.metered import Limits, margins
-from model.attacks.settings import AttackSettings
-from model.attacks.single import attack_image
+from model.attacks.settings import AttackName, AttackSettings, EvaluationName
+from model.attacks.single import attack_image, shape_of_another_class
 from model.bounds import (
     Interval,
+    both_ends,
     bright_interval,
     linear_interval,
     margin_lower_bound,
@@ -83,7 +86,7 @@ def assert_layers_within(frozen, certifier, image, moved, epsilon, true):
     exact = FrozenNetwork(*_parts(frozen)).double()
     trace = exact.trace(moved)
     two_step = two_step_interval(image, epsilon + 1e-12, certifier.terms)
-    bright = bright_interval(two_step, certifier.kernels)
+    bright = bright_interval(two_step, both_ends(certifier.kernels))
     shapes = shape_interval(bright, certifier.templates)
     assert_between(trace.two_step[:, None], two_step)
     assert_between(bright_map(trace.two_step[:, None], certifier.kernels).value, bright)
@@ -151,3 +154,45 @@ def test_no_attack_breaks_a_certificate_at_the_certified_radius(certifier, froze
         asked = AttackSettings(attack, "linf", radius, steps)
         assert not attack_image(frozen, image, int(true), asked, Limits()).success
     assert CERTAIN_MARGIN > 1e-5
+
+
+# Steps that let each attack try in a moment; `python -m benchmarks.certificates` has over 10,000 cases.
+LIGHT_STEPS = {
+    "fgsm": 1,
+    "pgd": 20,
+    "apgd": 20,
+    "fab": 10,
+    "square": 50,
+    "boundary": 50,
+    "hopskipjump": 1,
+    "deepfool": 10,
+    "bpda": 10,
+    "movable": 5,
+}
+
+
+def test_the_property_covers_the_catalogue():
+    # `auto` is apgd, fab and square; apgd-t needs four classes.
+    everything = {*get_args(AttackName), *get_args(EvaluationName)}
+    assert everything - LIGHT_STEPS.keys() == {"auto", "apgd-t"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    index=st.integers(0, 999),
+    share=st.just(1.0) | st.floats(0.1, 1),
+    attack=st.sampled_from(sorted(LIGHT_STEPS)),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_whatever_the_image_the_epsilon_and_the_attack_a_certificate_holds(
+    certifier, frozen, images, classes, index, share, attack, seed
+):
+    image, true = images[index : index + 1], classes[index : index + 1]
+    epsilon = share * certifier.certified_radius(image, true).item()
+    assume(epsilon > 0 and certifier.certified(image, true, epsilon))
+    start = shape_of_another_class(frozen, int(true))
+    target = catalogue.Target(frozen, image, true, lambda _images, _classes: start, frozen)
+    found = catalogue.run(target, AttackSettings(attack, "linf", epsilon, LIGHT_STEPS[attack], seed=seed))
+    inside = Ball(image, epsilon, "linf").project(found)
+    assert Ball(image, epsilon, "linf").radius_of(inside) <= epsilon
+    assert frozen(inside).argmax() == true

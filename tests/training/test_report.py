@@ -240,7 +240,18 @@ def test_the_exact_stage_stands_beside_the_intervals(tmp_path):
     assert row(section(report, "All networks"), "mnist-3v5")[-1] == "92.06%"
     commands = row(section(report, "How it was measured"), "`mnist-3v5`")[-1]
     assert "whitebox evaluate artifacts/mnist-3v5/1 --trust-certificates" in commands
-    assert "whitebox certify artifacts/mnist-3v5/1 --epsilon 0.3 --exact" in commands
+    assert "whitebox certify artifacts/mnist-3v5/1 --epsilon 0.3 --exact 60" in commands
+
+
+def test_the_exact_stages_limit_is_in_its_command(tmp_path):
+    one = card("mnist-3v5/1")
+    exact = {"bound": "exact", "certified_accuracy": 0.92, "milliseconds_an_image": 105.8}
+    one["certified"] += [{**exact, "epsilon": 0.2, "seconds_a_digit": 5.0}, {**exact, "epsilon": 0.3}]
+    write_cards(tmp_path / "cards", {"mnist-3v5": one})
+    report = make_report(tmp_path / "cards", tmp_path / "RESULTS.md")
+    commands = row(section(report, "How it was measured"), "`mnist-3v5`")[-1]
+    assert "whitebox certify artifacts/mnist-3v5/1 --epsilon 0.2 --exact 5 --out" in commands
+    assert "whitebox certify artifacts/mnist-3v5/1 --epsilon 0.3 --exact 60 --out" in commands
 
 
 def test_a_failed_check_is_spelled_out(written):

@@ -4,6 +4,9 @@ from training.report.cards import Card, Cards
 from training.report.measured import no_cards
 from training.report.page import NOTHING, Section, plain, table
 
+# The first cards do not record how long the exact stage may take for a digit; this is what is usual.
+_EXACT_SECONDS = 60
+
 
 def provenance(cards: Cards) -> Section:
     """Which digits, code and machine each card comes from, and the command that makes it again."""
@@ -36,10 +39,16 @@ def provenance(cards: Cards) -> Section:
 
 
 def _measured_by(cards: Cards, name: str) -> list[str]:
-    exact = [one["epsilon"] for one in cards.models[name].get("certified", []) if one["bound"] == "exact"]
-    radii = "".join(f" --epsilon {epsilon}" for epsilon in exact)
-    certify = f"whitebox certify {cards.target(name)}{radii} --exact 60 --out {cards.directory / name}.json"
-    return [cards.evaluate_command(name), *([certify] if exact else [])]
+    """Returns the commands: of the evaluation, and of each limit that the exact stage was given."""
+    radii: dict[float, list[float]] = {}
+    for one in cards.models[name].get("certified", []):
+        if one["bound"] == "exact":
+            radii.setdefault(one.get("seconds_a_digit", _EXACT_SECONDS), []).append(one["epsilon"])
+    commands = [cards.evaluate_command(name)]
+    for seconds, epsilons in radii.items():
+        options = "".join(f" --epsilon {epsilon}" for epsilon in epsilons) + f" --exact {seconds:g}"
+        commands.append(f"whitebox certify {cards.target(name)}{options} --out {cards.directory / name}.json")
+    return commands
 
 
 def _read_out_by(cards: Cards) -> list[str]:

@@ -1,0 +1,130 @@
+"""Digits of MNIST's test set that a shipped model certifies, at some epsilon and by some bound."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from benchmarks.measuring import ROOT
+from model.attacks import catalogue
+from model.attacks.metered import Limits, margins
+from model.attacks.settings import AttackSettings
+from model.attacks.unsaturated import Unsaturated
+from model.certify import Certifier
+from model.certify.stages import decide
+from training.data import DATA_DIR_VARIABLE, Digits, load_digits
+from training.evaluation.onnx_network import OnnxNetwork
+from training.targets import Target, load_target
+
+EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+DIGITS = 60
+BATCH = 50
+# For the later stages: how many digits at each epsilon, chosen among how many, and how many seconds for each.
+LATER_EPSILONS, LATER_DIGITS, CANDIDATES, LATER_SECONDS = (0.2, 0.3), 15, 150, 10.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A shipped model and the digits that its certificates are tested on.
+
+    Attributes:
+        target: The model.
+        pool: All test digits.
+    """
+
+    target: Target
+    pool: Digits
+
+    @classmethod
+    def load(cls, model: str) -> "Subject":
+        target = load_target(ROOT / "artifacts" / model)
+        pool = load_digits("test", target.labels, sample=not os.environ.get(DATA_DIR_VARIABLE))
+        return cls(target, pool)
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """Some digits, spread evenly."""
+        return torch.linspace(0, len(self.pool) - 1, DIGITS).round().long()
+
+    @cached_property
+    def certifier(self) -> Certifier:
+        return Certifier.of(self.target.white_box)
+
+    @cached_property
+    def on_onnxruntime(self) -> OnnxNetwork:
+        return OnnxNetwork(self.target.graph)
+
+    @cached_property
+    def right(self) -> Tensor:
+        return margins(self.on_onnxruntime(self.pool.images), self.pool.classes) > 0
+
+    def withstands(self, images: Tensor, classes: Tensor) -> Tensor:
+        judges = (self.target.network, self.on_onnxruntime)
+        with torch.no_grad():
+            return torch.stack([margins(judge(images), classes) > 0 for judge in judges]).all(dim=0)
+
+    def starts(self, images: Tensor, classes: Tensor) -> Tensor:
+        """Returns for each image the nearest digit that is rightly taken for another class."""
+        distance = torch.cdist(images.flatten(1), self.pool.images.flatten(1))
+        usable = (classes[:, None] != self.pool.classes) & self.right
+        return self.pool.images[distance.where(usable, torch.inf).argmin(dim=1)]
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Digits of one model that are certified at one epsilon, and by what."""
+
+    subject: Subject
+    kind: str
+    epsilon: float
+    rows: Tensor
+
+    def every(self, step: int) -> "Certificates":
+        return replace(self, rows=self.rows[step // 2 :: step])
+
+
+def at_fixed_epsilons(subject: Subject) -> Iterator[Certificates]:
+    images, classes = subject.pool.images[subject.chosen], subject.pool.classes[subject.chosen]
+    for epsilon in EPSILONS:
+        certified = subject.certifier.certified(images, classes, epsilon)
+        yield Certificates(subject, "interval", epsilon, subject.chosen[certified])
+
+
+def at_certified_radii(subject: Subject) -> Iterator[Certificates]:
+    images, classes = subject.pool.images[subject.chosen], subject.pool.classes[subject.chosen]
+    radii = subject.certifier.certified_radius(images, classes)
+    for radius in radii[radii > 0].unique().tolist():
+        yield Certificates(subject, "interval, at the radius", radius, subject.chosen[radii == radius])
+
+
+def by_later_stages(subject: Subject) -> Iterator[Certificates]:
+    """Yields what intervals leave open, a first attack does not break, and planes or HiGHS prove."""
+    pool, certifier = subject.pool, subject.certifier
+    for epsilon in LATER_EPSILONS:
+        pieces = zip(pool.images.split(BATCH), pool.classes.split(BATCH), strict=True)
+        certified = torch.cat([certifier.certified(*piece, epsilon) for piece in pieces])
+        candidates = (subject.right & ~certified).nonzero()[:CANDIDATES, 0]
+        stages = {row: stage_of(subject, row, epsilon) for row in standing(subject, candidates, epsilon)}
+        for kind in ("linear", "exact"):
+            rows = [row for row, stage in stages.items() if stage == kind]
+            yield Certificates(subject, kind, epsilon, torch.tensor(rows, dtype=torch.long))
+
+
+def standing(subject: Subject, rows: Tensor, epsilon: float) -> list[int]:
+    """Returns the first digits that the first attack does not turn: no time is lost on proving them."""
+    images, classes = subject.pool.images[rows], subject.pool.classes[rows]
+    target = catalogue.Target(Unsaturated(subject.target.network, images, classes), images, classes)
+    found = catalogue.run(target, AttackSettings("apgd", "linf", epsilon, steps=20))
+    return rows[target.withstands(found)][:LATER_DIGITS].tolist()
+
+
+def stage_of(subject: Subject, row: int, epsilon: float) -> str | None:
+    """Returns the stage that certifies a digit, or None."""
+    limits = Limits(deadline=time.monotonic() + LATER_SECONDS)
+    image, true = subject.pool.images[row][None], int(subject.pool.classes[row])
+    decision = decide(subject.certifier, image, true, epsilon, "exact", limits)
+    return decision.stage if decision.certified else None
