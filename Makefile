@@ -36,6 +36,7 @@ audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious 
 bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle machine; needs wrk
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.batching
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.certify
 	$(BIN)/python -m benchmarks.certificates

@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service.certificates.start()
         watch = _watch(service)
         gc.collect()
+        gc.set_threshold(20_000, 20, 20)
         gc.freeze()  # what lives as long as the process need not be looked through again and again
         service.ready = True
         _LOGGER.info("ready: %s", ", ".join(map(_named, service.models)))

@@ -12,7 +12,8 @@ from service.problems import invalid_at
 
 REQUEST_ID = b"x-request-id"
 TIMEOUT = b"x-request-timeout-ms"
-_ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+ACCEPTABLE_ID = rb"[\x21-\x7e]{1,128}"
+_ACCEPTABLE_ID = re.compile(ACCEPTABLE_ID)
 _LONGEST_TIMEOUT_MS = 3_600_000
 
 current_request_id: ContextVar[str] = ContextVar("request_id", default="-")

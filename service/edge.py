@@ -18,6 +18,7 @@ from service.call import REQUEST_ID, Call, current_request_id
 from service.keys import Keyring
 from service.problems import SEE_LOG, InternalError, Problem, QueueFull, answer_to
 from service.tracing import Tracing
+from service.turns import Turns
 
 _LOGGER = logging.getLogger("service")
 _SAFE_HEADERS = (
@@ -62,6 +63,7 @@ class Edge:
         self._endpoints, self._keyring, self._most = dict(endpoints), keyring, most_requests
         self._metrics_need_key, self._access_log, self._tracing = metrics_need_key, access_log, tracing
         self._in_progress = 0
+        self._turns = Turns()
         self._counters = _Counters()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,6 +103,7 @@ class Edge:
             endpoint = self._endpoints.get(path) if scope["method"] == "POST" else None
             if endpoint is not None:
                 call.route = path
+                await self._turns.wait()
                 response = await endpoint(Request(scope, receive))
         except Problem as problem:
             response = answer_to(problem, path)

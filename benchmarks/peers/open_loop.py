@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.peers.wire import Answer, Connection, connect
 
 _TICK = 0.001  # uvloop's timers are no finer; what is due within one goes out together
-_OPENED_BEFORE = 32
+_OPENED_BEFORE = 512
 
 
 class OpenLoop:

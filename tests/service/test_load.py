@@ -1,6 +1,7 @@
 """Deadlines, queues and clients that are slow or gone."""
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -15,6 +16,7 @@ from running import running_server
 from service.batcher import Batcher, WaitingRoom
 from service.engine import Engine
 from service.problems import DeadlineExceeded, QueueFull
+from service.turns import Turns
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
@@ -240,3 +242,86 @@ def test_leaving_a_stream_ends_the_attack():
         started = time.monotonic()
         assert client.post("/v1/attack", json=fast).status_code == 200
         assert time.monotonic() - started < 5
+
+
+def whole_request(body: bytes, headers: bytes = b"", path: bytes = b"/v1/predict") -> bytes:
+    return (
+        b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + headers
+        + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )  # fmt: skip
+
+
+def exchange(connection: socket.socket, request: bytes) -> bytes:
+    connection.sendall(request)
+    answer = connection.recv(65536)
+    length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(answer.split(b"\r\n\r\n", 1)[1]) < length:
+        answer += connection.recv(65536)
+    return answer
+
+
+def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, three):
+    """At the limit whole requests are refused before they are requests; nobody can tell."""
+    body = json.dumps({"images": [three]}).encode()
+    held = [send_head(strict, 5000) for _ in range(4)]
+    time.sleep(0.3)
+    with socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
+        refused = exchange(connection, whole_request(body, b"X-Request-ID: mine-1\r\n"))
+        assert refused.startswith(b"HTTP/1.1 429 ")
+        assert b"\r\nx-request-id: mine-1\r\n" in refused
+        own_ids = {
+            exchange(connection, whole_request(body)).split(b"x-request-id: ")[1][:32] for _ in range(5)
+        }
+        assert len(own_ids) == 5
+        problem = json.loads(refused.split(b"\r\n\r\n")[1])
+        by_the_long_way = strict.post("/v1/certify", json={})
+        assert by_the_long_way.status_code == 429
+        same = ("type", "title", "status")
+        assert [problem[key] for key in same] == [by_the_long_way.json()[key] for key in same]
+        for split in (10, 60, 200):  # not whole: refused too, the long way
+            request = whole_request(body)
+            connection.sendall(request[:split])
+            time.sleep(0.1)
+            assert b" 429 " in exchange(connection, request[split:])[:20]
+        for one in held:
+            one.close()
+        time.sleep(0.3)
+        assert b" 200 " in exchange(connection, whole_request(body))[:20]
+    refusals = [line for line in strict.get("/metrics").text.splitlines() if 'status="429"' in line]
+    assert sum(float(line.split()[-1]) for line in refusals if "requests_total" in line) >= 10
+
+
+def test_a_refused_connection_is_not_taken_for_an_idle_one(three):
+    body = json.dumps({"images": [three]}).encode()
+    with (
+        running_server(WHITEBOX_MAX_REQUESTS="1", **NO_WORKERS) as (client, _),
+        socket.create_connection(("127.0.0.1", client.base_url.port)) as connection,
+    ):
+        assert b" 200 " in exchange(connection, whole_request(body))[:20]
+        with send_head(client, 5000):
+            time.sleep(0.2)
+            for _ in range(7):  # uvicorn closes what was idle for 5 s
+                assert b" 429 " in exchange(connection, whole_request(body))[:20]
+                time.sleep(1)
+        time.sleep(0.2)
+        assert b" 200 " in exchange(connection, whole_request(body))[:20]
+
+
+def test_a_crowd_is_let_in_by_turns_and_in_order():
+    async def scenario() -> None:
+        turns, order = Turns(a_turn=3), []
+
+        async def ask(number: int) -> None:
+            await turns.wait()
+            order.append(number)
+
+        asked = [asyncio.ensure_future(ask(number)) for number in range(10)]
+        asyncio.get_running_loop().call_soon(asked[5].cancel)
+        seen = []
+        while not all(task.done() for task in asked):
+            await asyncio.sleep(0)
+            seen.append(len(order))
+        assert order == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+        assert max(after - before for before, after in itertools.pairwise(seen)) <= 3
+
+    asyncio.run(scenario())
