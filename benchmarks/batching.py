@@ -2,8 +2,8 @@
 
     python -m benchmarks.batching
 
-The whole application, called in this process without a socket, by 1 to 64 callers at once; with the batcher and
-with each request inferred by itself, by turns. Prints microseconds a request.
+The whole application, called in this process without a socket, by 1 to 64 callers at once; with the batcher
+and with each request inferred by itself, by turns. Prints microseconds a request.
 """
 
 import asyncio

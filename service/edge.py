@@ -5,6 +5,7 @@ errors that nobody expected. The busiest routes are called from here, past FastA
 take a third of a prediction's time.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import metrics
 from service.call import REQUEST_ID, Call, current_request_id
 from service.keys import Keyring
-from service.problems import SEE_LOG, InternalError, Problem, QueueFull, answer_to
+from service.problems import SEE_LOG, InternalError, Problem, QueueFull, ServiceStopping, answer_to
 from service.tracing import Tracing
 from service.turns import Turns
 
@@ -32,6 +33,7 @@ _METRICS = "/metrics"
 # What nginx logs where nobody waits for an answer any more.
 _CLIENT_LEFT = 499
 _RETRY_AFTER = {"Retry-After": "1"}
+_STOPPING = ServiceStopping("The service is ending; send the request to another one.")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -87,6 +89,9 @@ class Edge:
             await self._answer(scope, receive, send_marked, call)
         except ClientDisconnect:
             status = status or _CLIENT_LEFT
+        except asyncio.CancelledError:  # the server ends and waits no longer
+            if not status:
+                await answer_to(_STOPPING, scope["path"])(scope, receive, send_marked)
         except Exception:
             _LOGGER.exception("unexpected error in %s", scope["path"])
             if status:

@@ -163,6 +163,12 @@ class DeadlineExceeded(Problem):
     slug, title, status = "deadline-exceeded", "The time ran out", 504
 
 
+class ServiceStopping(Problem):
+    """The service ends before the request's work does."""
+
+    slug, title, status = "service-stopping", "The service is ending", 503
+
+
 class InternalError(Problem):
     """A defect of the service; the log has the details under the request's id."""
 

@@ -16,8 +16,6 @@ from service.refusing import RefusingProtocol
 from service.settings import Settings
 
 _LOG_LEVEL = "WHITEBOX_SERVER_LOG_LEVEL"
-# A client that neither reads its answer nor leaves does not keep the service from ending.
-_SHUTDOWN_SECONDS = 20
 
 
 def run_server(host: str, port: int, workers: int, log_level: str, settings: Settings) -> None:
@@ -40,7 +38,8 @@ def run_server(host: str, port: int, workers: int, log_level: str, settings: Set
             log_level=log_level,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
         )
 
 

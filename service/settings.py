@@ -72,10 +72,18 @@ class Settings(BaseSettings):
     certify_timeout_seconds: float = Field(
         default=30.0, gt=0, description="Wall time of one certify request, waiting included."
     )
+    keep_alive_seconds: int = Field(
+        default=75,
+        ge=1,
+        description="How long an idle connection is kept; longer than the load balancer keeps it.",
+    )
     drain_seconds: float = Field(
         default=0.0,
         ge=0,
         description="After SIGTERM: how long to go on serving, unready, before connections are closed.",
+    )
+    shutdown_seconds: int = Field(
+        default=20, ge=0, description="After that: how long requests in progress may take to end."
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="Keys, separated by commas, one of which every request has to bring."

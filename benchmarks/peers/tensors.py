@@ -49,8 +49,7 @@ async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: i
     session = offline()
     expected = _in_pieces(session, images)
     request = _request(images)
-    connections = [await connect(server.port) for _ in range(max(CONNECTIONS))]
-    answer = await connections[0].ask(request)
+    answer = await (await connect(server.port)).ask(request)
     if answer is None or answer.status != 200:
         return {"refused": f"answered {answer.status}" if answer else "did not answer"}
     assert np.abs(_logits(answer) - expected).max() < 1e-5, "other logits than onnxruntime's"
@@ -61,7 +60,9 @@ async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: i
         )
         every.setdefault("bare, pieces of 8", []).append(_bare(lambda: _in_pieces(session, images), seconds))
         for count in CONNECTIONS:
-            rate = await _through(connections[:count], request, seconds)
+            # New ones: a server may close what was idle while the bare loop ran.
+            connections = [await connect(server.port) for _ in range(count)]
+            rate = await _through(connections, request, seconds)
             every.setdefault(f"c={count}", []).append(rate)
     return {kind: statistics.median(rates) for kind, rates in every.items()} | {"rounds": every}
 

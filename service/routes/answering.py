@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.answers import predictions
@@ -99,14 +99,20 @@ def _labels_of(asked: LabelledImagesRequest, engine: Engine, originals: list[dic
 
 
 async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs `work` and cancels it when the client goes away."""
+    """Runs `work` and cancels it when the client goes away.
+
+    Raises:
+        ClientDisconnect: It went away.
+    """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-        return await task
+        if task.done():
+            return await task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise ClientDisconnect
     finally:
         watch.cancel()
         task.cancel()

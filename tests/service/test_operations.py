@@ -123,6 +123,39 @@ def test_an_attack_in_progress_at_sigterm_gets_its_answer(three):
         assert process.wait(timeout=15) == 0
 
 
+def test_what_does_not_end_in_time_is_told_so_and_leaves_no_trace_in_the_log(tmp_path, three):
+    log = tmp_path / "log"
+    with running_server(log=log, WHITEBOX_CERTIFY_WORKERS="0", WHITEBOX_SHUTDOWN_SECONDS="1") as (
+        client,
+        process,
+    ):
+        slow = {"images": [three], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(client.post("/v1/attack", json=slow)))
+        asking.start()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        asking.join()
+        assert answers[0].status_code == 503
+        assert answers[0].json()["type"] == "urn:whitebox:problem:service-stopping"
+        assert process.wait(timeout=15) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_client_that_leaves_is_no_error(tmp_path, three):
+    log = tmp_path / "log"
+    with running_server(log=log, WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
+        slow = {"images": [three], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/attack", json=slow, timeout=0.5)
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
+            leaving.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            leaving.sendall(b"Content-Length: 5000\r\n\r\n{")
+        time.sleep(0.5)
+        assert metric(client, "whitebox_requests_total", status="499") == 2
+    assert '"level":"error"' not in log.read_text()
+
+
 def whitebox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [WHITEBOX, *arguments], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
