@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "1"
+PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "2"
 WHITEBOX = Path(sys.executable).with_name("whitebox")
 
 

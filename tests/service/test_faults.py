@@ -88,7 +88,7 @@ def offline(package, digits) -> tuple[np.ndarray, np.ndarray]:
 def faulty(tmp_path_factory) -> Iterator[tuple[httpx.Client, int, Path]]:
     models = tmp_path_factory.mktemp("models")
     (models / "mnist-3v5").mkdir()
-    (models / "mnist-3v5" / "1").symlink_to(PACKAGE)
+    (models / "mnist-3v5" / PACKAGE.name).symlink_to(PACKAGE)
     with running_server(
         WHITEBOX_MODELS_DIR=str(models),
         WHITEBOX_MODELS_POLL_SECONDS="0.1",
@@ -158,14 +158,14 @@ def clients_leave_mid_attack(client: httpx.Client, *_: object) -> None:
 
 
 def damaged_model_appears(client: httpx.Client, _: int, models: Path) -> None:
-    directory = models / "mnist-3v5" / "2"
+    directory = models / "mnist-3v5" / "9"
     directory.mkdir()
     for file in PACKAGE.iterdir():
         (directory / file.name).write_bytes(file.read_bytes()[:-7])
     (directory / "manifest.json").write_bytes((PACKAGE / "manifest.json").read_bytes())
     time.sleep(0.5)
     index = client.post("/v2/repository/index").json()
-    assert {one["version"]: one["state"] for one in index} == {"1": "READY", "2": "UNAVAILABLE"}
+    assert {one["version"]: one["state"] for one in index} == {PACKAGE.name: "READY", "9": "UNAVAILABLE"}
 
 
 def clients_read_slowly(client: httpx.Client, *_: object) -> None:

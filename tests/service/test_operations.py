@@ -166,7 +166,7 @@ def whitebox(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 def test_check_verifies_without_serving(tmp_path):
     fine = whitebox("serve", "--check")
     assert fine.returncode == 0
-    assert "mnist-3v5/1 answers" in fine.stdout
+    assert "mnist-3v5/2 answers" in fine.stdout
     assert "open to everybody" in " ".join(fine.stdout.split())
     for variable, value, expected in (
         ("WHITEBOX_MODELS_DIR", str(tmp_path), "holds no model package"),
