@@ -115,6 +115,17 @@ def attack_worker_is_killed(client: httpx.Client, server: int, _: Path) -> None:
     assert client.post("/v1/attack", json=FAST).status_code == 200
 
 
+def attack_worker_hangs(client: httpx.Client, server: int, _: Path) -> None:
+    assert client.post("/v1/attack", json=FAST).status_code == 200
+    (worker,) = worker_ids(server)
+    os.kill(worker, signal.SIGSTOP)
+    hung = client.post("/v1/attack", json=FAST, headers={"X-Request-Timeout-Ms": "500"})
+    assert hung.status_code == 500
+    assert hung.json()["type"] == "urn:whitebox:problem:worker-lost"
+    assert client.post("/v1/attack", json=FAST).status_code == 200
+    assert worker not in worker_ids(server)
+
+
 def queue_of_attacks_is_full(client: httpx.Client, *_: object) -> None:
     codes: list[int] = []
 
@@ -212,7 +223,7 @@ def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None
 
 
 FAULTS: list[Callable[[httpx.Client, int, Path], None]] = [
-    attack_worker_is_killed, queue_of_attacks_is_full, bodies_are_half_sent, nonsense_is_sent,
+    attack_worker_is_killed, attack_worker_hangs, queue_of_attacks_is_full, bodies_are_half_sent, nonsense_is_sent,
     clients_leave_mid_attack, damaged_model_appears, clients_read_slowly, a_thousand_connections_ask_at_once,
 ]  # fmt: skip
 
