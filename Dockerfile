@@ -18,7 +18,7 @@ WORKDIR /src
 FROM venv AS serve-dependencies
 COPY pyproject.toml .
 RUN touch README.md LICENSE whitebox.py \
-    && pip install ".[attack]" \
+    && pip install ".[attack,otel]" \
     && pip uninstall --yes whitebox-serving
 
 FROM serve-dependencies AS train-dependencies
