@@ -224,7 +224,8 @@ def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None
 
 FAULTS: list[Callable[[httpx.Client, int, Path], None]] = [
     attack_worker_is_killed, attack_worker_hangs, queue_of_attacks_is_full, bodies_are_half_sent,
-    nonsense_is_sent, clients_leave_mid_attack, damaged_model_appears, clients_read_slowly, a_thousand_connections_ask_at_once,
+    nonsense_is_sent, clients_leave_mid_attack, damaged_model_appears, clients_read_slowly,
+    a_thousand_connections_ask_at_once,
 ]  # fmt: skip
 
 
