@@ -77,7 +77,7 @@ def test_card_has_every_part(whole):
     card, path = whole
     assert json.loads(path.read_text()) == card
     assert (card["kind"], card["learnable_numbers"], card["labels"]) == ("whitebox", 4810, [3, 5])
-    assert (card["recipe"], card["seed"], card["data"]["count"]) == ("paper", 2, 12)
+    assert (card["recipe"], card["seed"], card["data"]["count"]) == ("paper", 3, 12)
     names = [attack["name"] for attack in card["attacks"]]
     assert names == [
         "fgsm", "pgd-40", "pgd-100x10", "apgd-ce", "fab-t", "square", "bpda", "movable", "boundary", "auto",
