@@ -31,6 +31,10 @@ def _answer(media_type: bytes, content: bytes) -> bytes:
     )
 
 
+# How exactly an idle connection's time is kept while it gets refusals.
+_SHARE_OF_KEEP_ALIVE = 0.1
+
+
 class _Refusal(NamedTuple):
     """How a route refuses: how its requests start, the answer but for its id, and what books it."""
 
@@ -58,6 +62,7 @@ class RefusingProtocol(HttpToolsProtocol):
     """
 
     most_requests: ClassVar[int] = 2**31
+    _kept_alive = 0.0
     _own_ids: ClassVar["itertools.count[int]"] = itertools.count()
     _prefix: ClassVar[bytes] = os.urandom(8).hex().encode()
 
@@ -90,7 +95,11 @@ class RefusingProtocol(HttpToolsProtocol):
         return True
 
     def _keep_alive(self) -> None:
-        """The connection is in use, as it is after any other answer."""
+        """The connection is in use, as it is after any other answer; said now and then, which is enough."""
+        now = self.loop.time()
+        if now - self._kept_alive < _SHARE_OF_KEEP_ALIVE * self.timeout_keep_alive:
+            return
+        self._kept_alive = now
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
