@@ -71,6 +71,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        # service.tracing and service.metrics see every request already, those that Edge answers too.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
     for group in (

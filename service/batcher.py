@@ -1,12 +1,17 @@
 """Requests that are ready at the same time go through the model together.
 
 Nobody waits for company: what one turn of the event loop has read is inferred at its end. An idle service
-therefore answers a single image at once, a busy one in batches, which cost half as much an image.
+therefore answers a single image at once, a busy one in batches, which cost half as much an image, and in a
+thread of their own: onnxruntime lets go of the interpreter, and the event loop reads the next requests
+meanwhile.
 """
 
 import asyncio
+import os
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +20,11 @@ from service import metrics
 from service.engine import Array, Images
 from service.problems import DeadlineExceeded, QueueFull
 
-# Up to this many images are inferred on the event loop: 3 ms at most, less than handing over costs the rest.
-_ON_THE_LOOP = 64
+# Images that are inferred together; a request with more goes alone.
+_TOGETHER = 64
+# Fewer images are inferred on the event loop: handing them to a thread costs more than they take. So are
+# all where there is only one core to run on.
+_WORTH_A_THREAD = 4 if len(os.sched_getaffinity(0)) > 1 else _TOGETHER + 1
 _RETRY_AFTER = {"Retry-After": "1"}
 
 Answer = tuple[Array, Array]
@@ -69,7 +77,8 @@ class Batcher:
 
     def __init__(self, infer: Callable[[Images], Answer], room: WaitingRoom) -> None:
         self._infer, self._room = infer, room
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._in_thread = False
 
     async def predict(self, images: Images, deadline: float) -> Answer:
         """Returns logits and probabilities of images (N, 28, 28).
@@ -85,11 +94,11 @@ class Batcher:
         self._room.enter(len(images))
         try:
             since = time.monotonic()
-            if len(images) > _ON_THE_LOOP:
+            if len(images) > _TOGETHER:
                 return await asyncio.to_thread(self._alone, images, since, deadline)
             loop = asyncio.get_running_loop()
             answer: asyncio.Future[Answer] = loop.create_future()
-            if not self._waiting:
+            if not self._waiting and not self._in_thread:
                 loop.call_soon(self._infer_waiting)
             self._waiting.append(_Waiting(images, answer, since, deadline))
             return await answer
@@ -105,10 +114,32 @@ class Batcher:
         return self._infer(images)
 
     def _infer_waiting(self) -> None:
+        batch = self._next_batch()
+        if not batch:
+            return
+        images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
+        metrics.BATCH_IMAGES.observe(len(images))
+        loop = asyncio.get_running_loop()
+        if len(images) >= _WORTH_A_THREAD:
+            self._in_thread = True
+            found = loop.run_in_executor(None, self._infer, images)
+            found.add_done_callback(partial(self._come_back, batch))
+            return
+        if self._waiting:
+            loop.call_soon(self._infer_waiting)
+        try:
+            answers = self._infer(images)
+        except Exception as error:  # each request gets it as its own
+            _fail(batch, error)
+        else:
+            _deliver(batch, answers)
+
+    def _next_batch(self) -> list[_Waiting]:
         now = time.monotonic()
         batch: list[_Waiting] = []
-        while self._waiting and sum(len(one.images) for one in batch) < _ON_THE_LOOP:
-            one = self._waiting.pop(0)
+        images = 0
+        while self._waiting and images < _TOGETHER:
+            one = self._waiting.popleft()
             if one.answer.cancelled():
                 continue
             _WAIT.observe(now - one.since)
@@ -116,25 +147,34 @@ class Batcher:
                 one.answer.set_exception(_too_late())
             else:
                 batch.append(one)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._infer_waiting)
-        if batch:
-            self._infer_batch(batch)
+                images += len(one.images)
+        return batch
 
-    def _infer_batch(self, batch: list[_Waiting]) -> None:
-        images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
-        metrics.BATCH_IMAGES.observe(len(images))
-        try:
-            logits, probabilities = self._infer(images)
-        except Exception as error:  # each request gets it as its own
-            for one in batch:
-                one.answer.set_exception(error)
+    def _come_back(self, batch: list[_Waiting], found: "asyncio.Future[Answer]") -> None:
+        self._in_thread = False
+        self._infer_waiting()  # before anything else, so that the other core has work
+        if found.cancelled():  # the loop ends
             return
-        start = 0
-        for one in batch:
-            end = start + len(one.images)
+        if (error := found.exception()) is not None:
+            _fail(batch, error)
+        else:
+            _deliver(batch, found.result())
+
+
+def _deliver(batch: list[_Waiting], answers: Answer) -> None:
+    logits, probabilities = answers
+    start = 0
+    for one in batch:
+        end = start + len(one.images)
+        if not one.answer.cancelled():  # whoever asked may have left
             one.answer.set_result((logits[start:end], probabilities[start:end]))
-            start = end
+        start = end
+
+
+def _fail(batch: list[_Waiting], error: BaseException) -> None:
+    for one in batch:
+        if not one.answer.cancelled():
+            one.answer.set_exception(error)
 
 
 def _too_late() -> DeadlineExceeded:

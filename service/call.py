@@ -1,8 +1,8 @@
 """What is known of a request from its head: id, deadline, credentials; and the clock of its stages."""
 
+import os
 import re
 import time
-import uuid
 from contextvars import ContextVar
 
 from starlette.requests import Request
@@ -52,7 +52,7 @@ class Call:
                 self.key = value[7:].strip()
             elif name == b"traceparent":
                 self.traceparent = value
-        self.request_id = self.request_id or uuid.uuid4().hex.encode()
+        self.request_id = self.request_id or os.urandom(16).hex().encode()
 
     def seconds(self, default: float, most: float = float("inf")) -> float:
         """Returns the time the client gives the service, or `default`; at most `most`.

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from service.answers import labelled, model_ref
 from service.call import call_of
 from service.intake import Intake, image_of_png, images_of, is_png, off_the_loop, parse, read_body
+from service.number_lists import images_alone
 from service.repository import ServedModel
 from service.routes.answering import OwnBodyRoute, json_response, with_preprocessed
 from service.routes.documented import EXAMPLE_PNG, PROBLEMS, TIMED_PROBLEMS, json_body
@@ -43,6 +44,8 @@ async def predict(request: Request) -> Response:
 
 
 def _json(service: Service, body: bytes) -> tuple[ServedModel, Intake]:
+    if (images := images_alone(body, service.settings.max_images)) is not None:
+        return service.models.get(), Intake(images, [None] * len(images))
     asked = parse(PredictRequest, body)
     intake = images_of(asked.images, service.settings.max_images, service.settings)
     return service.models.get(asked.model, asked.version), intake

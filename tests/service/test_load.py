@@ -205,7 +205,7 @@ def events(answer: httpx.Response) -> list[tuple[str, dict]]:
 
 
 def test_an_attack_tells_its_progress_then_its_answer(client, three):
-    ask = {"images": [three] * 2, "attack": "square", "epsilon": 0.01, "steps": 1500, "seed": 3}
+    ask = {"images": [three] * 2, "attack": "square", "epsilon": 0.01, "steps": 600, "seed": 3}
     streamed = client.post("/v1/attack", json=ask, headers={"Accept": "text/event-stream"})
     assert streamed.headers["Content-Type"].startswith("text/event-stream")
     *progress, (last, answer) = events(streamed)

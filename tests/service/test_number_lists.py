@@ -1,0 +1,96 @@
+"""Lists of numbers read by simdjson: never another answer than the schema's."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from service.intake import images_of
+from service.number_lists import MOST_BYTES, images_alone
+from service.schemas import PredictRequest
+from service.settings import Settings
+
+MOST = 16
+SETTINGS = Settings()
+HALF = [[0.5] * 28] * 28
+# What may stand in the place of a pixel, a row, an image or the list of images.
+ODD = st.sampled_from(
+    [None, True, False, "0.5", "[", "", [], [0.5], {}, {"png": "AA=="}, -0.0, 0, 1, 1e-320, -1e-320,
+     1.0000000000000002, 2, 10**20, float("nan"), float("inf"), [0.5] * 28, [0.5] * 27, HALF, "x" * 28]
+)  # fmt: skip
+PIXEL = st.floats(0, 1, width=64) | st.integers(0, 1)
+
+
+def by_schema(body: bytes) -> np.ndarray | None:
+    try:
+        asked = PredictRequest.model_validate_json(body)
+    except ValidationError:
+        return None
+    return images_of(asked.images, MOST, SETTINGS).images
+
+
+def test_real_digits_are_read_as_the_schema_reads_them(digits):
+    for image in digits[0][:50]:
+        body = json.dumps({"images": [image.tolist()]}).encode()
+        np.testing.assert_array_equal(images_alone(body, MOST), by_schema(body))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_what_it_reads_the_schema_reads_too(data):
+    images = [[[data.draw(PIXEL)] * 28 for _ in range(28)] for _ in range(data.draw(st.integers(1, 3)))]
+    for _ in range(data.draw(st.integers(0, 2))):
+        image, row, column = 0, data.draw(st.integers(0, 27)), data.draw(st.integers(0, 27))
+        odd = data.draw(ODD)
+        match data.draw(st.sampled_from(["pixel", "row", "image", "shorter", "longer"])):
+            case "pixel" if isinstance(images[image], list) and isinstance(images[image][row], list):
+                images[image][row] = [*images[image][row][:column], odd, *images[image][row][column + 1 :]]
+            case "row" if isinstance(images[image], list):
+                images[image][row] = odd
+            case "image":
+                images[image] = odd
+                break
+            case "shorter":
+                images[image] = images[image][:-1]
+                break
+            case _:
+                images.append(odd)
+    body = json.dumps({"images": images}).encode()
+    found = images_alone(body, MOST)
+    if found is not None:
+        np.testing.assert_array_equal(found, by_schema(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"images": []}',
+        b'{"images": 3}',
+        b'{"images": {}}',
+        b'{"images": ["' + b"x" * 28 + b'"]}',
+        json.dumps({"images": [HALF], "model": "mnist-3v5"}).encode(),
+        json.dumps({"images": [HALF], "unknown": 1}).encode(),
+        json.dumps({"images": [HALF]}).encode()[:-1] + b', "images": [3]}',
+        json.dumps({"images": [HALF]}).encode() + b"x",
+        json.dumps({"images": [[[[0.5]] * 28] * 28]}).encode(),
+        json.dumps({"images": [[[True] * 28] * 28]}).encode(),
+        json.dumps({"images": [HALF] * (MOST + 1)}).encode(),
+        json.dumps({"images": [HALF]}).encode() + b" " * MOST_BYTES,
+    ],
+)
+def test_everything_else_is_left_to_the_schema(body):
+    assert images_alone(body, MOST) is None
+
+
+def test_images_outlast_the_next_document():
+    first = images_alone(json.dumps({"images": [HALF]}).encode(), MOST)
+    images_alone(json.dumps({"images": [[[0.25] * 28] * 28]}).encode(), MOST)
+    assert (first == np.float32(0.5)).all()
