@@ -99,7 +99,7 @@ def evaluate(
     A killed evaluation goes on where it stopped when started again. docs/evaluation.md says what each number
     means.
 
-    Example: whitebox evaluate artifacts/mnist-3v5/1 --quick --limit 200
+    Example: whitebox evaluate artifacts/mnist-3v5/2 --quick --limit 200
     """
     from training.data import load_digits
     from training.evaluation import evaluate as run
@@ -192,7 +192,7 @@ def inside(
 ) -> None:
     """Read out what is inside a network, and what its layers make of some test digits (about 30 s).
 
-    Example: whitebox inside artifacts/mnist-3v5/1 --out docs/results/cards/mnist-3v5.inside.json
+    Example: whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
     """
     from training.data import load_digits
     from training.inside import inside as read_out
