@@ -56,7 +56,7 @@ results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everythin
 
 results-3v5-certified: .venv/dev.stamp ## The same of the certified recipe
 	$(call SEEDS,certified,mnist-3v5-certified-seed,0 1 2 3 4)
-	$(call CARD,artifacts/mnist-3v5-certified/1,mnist-3v5-certified,--trust-certificates)
+	$(call CARD,artifacts/mnist-3v5-certified/2,mnist-3v5-certified,--trust-certificates)
 
 results-10: .venv/dev.stamp ## Ten digits, the paper's recipe
 	$(call SEEDS,paper-10,mnist-10-seed,0)

@@ -25,7 +25,7 @@ EPSILON = 0.3
 @pytest.fixture(scope="module")
 def certified():
     return WhiteBoxNetwork.from_package(
-        read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "1")
+        read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "2")
     ).freeze()
 
 
