@@ -50,7 +50,11 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_
 def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
     run = Run(tmp_path / "interrupted")
     process = subprocess.Popen(
-        [*COMMAND, str(run.directory), "--epochs", "50"], stdout=subprocess.PIPE, text=True
+        [*COMMAND, str(run.directory), "--epochs", "50"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and what they start, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not epochs(run):
         assert process.poll() is None
