@@ -54,7 +54,7 @@ def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         # A shell's background jobs, and what they start, ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     while not epochs(run):
         assert process.poll() is None
