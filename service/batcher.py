@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ _TOGETHER = 64
 # all where there is only one core to run on.
 _WORTH_A_THREAD = 4 if len(os.sched_getaffinity(0)) > 1 else _TOGETHER + 1
 _RETRY_AFTER = {"Retry-After": "1"}
+# One for all models: more would compete for the core, and each would keep memory of its own.
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
 Answer = tuple[Array, Array]
 
@@ -122,7 +125,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         if len(images) >= _WORTH_A_THREAD:
             self._in_thread = True
-            found = loop.run_in_executor(None, self._infer, images)
+            found = loop.run_in_executor(_THREAD, self._infer, images)
             found.add_done_callback(partial(self._come_back, batch))
             return
         if self._waiting:
