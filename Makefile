@@ -11,7 +11,7 @@ serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
 
 test: .venv/dev.stamp ## Run the tests; those marked full_data need WHITEBOX_DATA_DIR
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style, types, import directions
 	$(BIN)/ruff check .
