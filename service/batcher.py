@@ -25,7 +25,7 @@ from service.problems import DeadlineExceeded, QueueFull
 _TOGETHER = 64
 # Fewer images are inferred on the event loop: handing them to a thread costs more than they take. So are
 # all where there is only one core to run on.
-_WORTH_A_THREAD = 4 if len(os.sched_getaffinity(0)) > 1 else _TOGETHER + 1
+_WORTH_A_THREAD = 4 if (os.cpu_count() or 1) > 1 else _TOGETHER + 1
 _RETRY_AFTER = {"Retry-After": "1"}
 # One for all models: more would compete for the core, and each would keep memory of its own.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="inference")

@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 # Beyond this much of a refused body the client is cut off instead of read to its end.
 _MOST_DRAINED = 128 * 2**20
 # Requests up to this size are answered on the event loop: cheaper than a thread's hand-over.
-_SMALL_BODY = 64 * 2**10
+SMALL_BODY = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _too_large(settings: Settings) -> BodyTooLarge:
 
 async def off_the_loop(body: bytes, work: Callable[[], Answer]) -> Answer:
     """Runs `work` here for a small body, in a thread for a large one."""
-    return work() if len(body) <= _SMALL_BODY else await asyncio.to_thread(work)
+    return work() if len(body) <= SMALL_BODY else await asyncio.to_thread(work)
 
 
 def is_png(request: Request) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.digits import SIDE
 from service.engine import Images
+from service.intake import SMALL_BODY
 
 try:
     from simdjson import Array, Object, Parser
@@ -20,16 +21,14 @@ except ImportError:  # no build for this Python: the schema reads everything
 else:
     _PARSER = Parser()
 
-# A larger body goes to the schema, in a thread: a parser keeps room for its largest document.
-MOST_BYTES = 64 * 2**10
-
 
 def images_alone(body: bytes, most: int) -> Images | None:
     """Returns the images (N, 28, 28), at most `most`, of `{"images": [...]}`, None for any other body.
 
-    Not for several threads at once.
+    A larger body is read in a thread (`off_the_loop`), where others read too, and the parser is not for several
+    threads at once. It also keeps room for its largest document.
     """
-    if _PARSER is None or len(body) > MOST_BYTES:
+    if _PARSER is None or len(body) > SMALL_BODY:
         return None
     try:
         pixels = _pixels(_PARSER.parse(body), most, lists=body.count(b"["))

@@ -20,6 +20,8 @@ from service.problems import QueueFull
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: *(" + ACCEPTABLE_ID + rb")\r\n", re.IGNORECASE)
+# How exactly an idle connection's time is kept while it gets refusals.
+_SHARE_OF_KEEP_ALIVE = 0.1
 _PROBLEM = QueueFull("More requests are in progress already than this service takes on at once.")
 
 
@@ -29,10 +31,6 @@ def _answer(media_type: bytes, content: bytes) -> bytes:
         b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
         b"content-length: %d\r\nx-request-id: %%b\r\n\r\n" % len(content) + content
     )
-
-
-# How exactly an idle connection's time is kept while it gets refusals.
-_SHARE_OF_KEEP_ALIVE = 0.1
 
 
 class _Refusal(NamedTuple):

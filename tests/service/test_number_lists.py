@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.intake import images_of
-from service.number_lists import MOST_BYTES, images_alone
+from service import number_lists
+from service.intake import SMALL_BODY, images_of
+from service.number_lists import images_alone
 from service.schemas import PredictRequest
 from service.settings import Settings
 
@@ -83,7 +84,7 @@ def test_what_it_reads_the_schema_reads_too(data):
         json.dumps({"images": [[[[0.5]] * 28] * 28]}).encode(),
         json.dumps({"images": [[[True] * 28] * 28]}).encode(),
         json.dumps({"images": [HALF] * (MOST + 1)}).encode(),
-        json.dumps({"images": [HALF]}).encode() + b" " * MOST_BYTES,
+        json.dumps({"images": [HALF]}).encode() + b" " * SMALL_BODY,
     ],
 )
 def test_everything_else_is_left_to_the_schema(body):
@@ -94,3 +95,8 @@ def test_images_outlast_the_next_document():
     first = images_alone(json.dumps({"images": [HALF]}).encode(), MOST)
     images_alone(json.dumps({"images": [[[0.25] * 28] * 28]}).encode(), MOST)
     assert (first == np.float32(0.5)).all()
+
+
+def test_without_simdjson_everything_is_left_to_the_schema(monkeypatch):
+    monkeypatch.setattr(number_lists, "_PARSER", None)
+    assert images_alone(json.dumps({"images": [HALF]}).encode(), MOST) is None
