@@ -25,8 +25,8 @@ else:
 def images_alone(body: bytes, most: int) -> Images | None:
     """Returns the images (N, 28, 28), at most `most`, of `{"images": [...]}`, None for any other body.
 
-    A larger body is read in a thread (`off_the_loop`), where others read too, and the parser is not for several
-    threads at once. It also keeps room for its largest document.
+    A larger body is read in a thread (`off_the_loop`), where others read too, and the parser is not for
+    several threads at once. It also keeps room for its largest document.
     """
     if _PARSER is None or len(body) > SMALL_BODY:
         return None
