@@ -17,8 +17,10 @@ from pydantic.json_schema import models_json_schema
 
 from service import open_inference, problems, schemas
 from service.batcher import WaitingRoom
+from service.direct import DirectPredictions
 from service.edge import Edge
 from service.keys import Keyring
+from service.reception import Reception
 from service.repository import Repository, ServedModel
 from service.routes import attack, certify, explain, health, kserve, metrics, models, predict
 from service.routes import open_inference as open_inference_routes
@@ -44,9 +46,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
     tracing = Tracing.of(settings)
+    reception = Reception(
+        Keyring.of(settings),
+        settings.max_requests,
+        settings.metrics_need_key,
+        settings.access_log,
+        tracing,
+    )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, DirectPredictions]]:
         service = load(settings)
         app.state.service = service
         service.attacks.start()
@@ -57,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         _LOGGER.info("ready: %s", ", ".join(map(_named, service.models)))
         try:
             with _unready_before_the_end(service):
-                yield
+                yield {"direct": DirectPredictions(service, reception)}
         finally:
             service.ready = False
             watch.cancel()
@@ -83,11 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         Edge,
         endpoints={"/v1/predict": predict.predict, "/v1/explain": explain.explain},
-        keyring=Keyring.of(settings),
-        most_requests=settings.max_requests,
-        metrics_need_key=settings.metrics_need_key,
-        access_log=settings.access_log,
-        tracing=tracing,
+        reception=reception,
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

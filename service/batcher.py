@@ -1,9 +1,10 @@
 """Requests that are ready at the same time go through the model together.
 
 Nobody waits for company: what one turn of the event loop has read is inferred at its end. An idle service
-therefore answers a single image at once, a busy one in batches, which cost half as much an image, and in a
-thread of their own: onnxruntime lets go of the interpreter, and the event loop reads the next requests
-meanwhile.
+therefore answers a single image at once. A busy one infers in batches, which cost half as much an image, and
+in a thread of their own: onnxruntime lets go of the interpreter, and the event loop meanwhile answers the
+batch before and reads the one after. No batch is larger than the graph is quickest with, so that neither
+waits long for the other (docs/decisions/0012).
 """
 
 import asyncio
@@ -13,34 +14,66 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from service import metrics
-from service.engine import Array, Images
+from service.engine import PIECE, Array, Images
 from service.problems import DeadlineExceeded, QueueFull
 
-# Images that are inferred together; a request with more goes alone.
+# A request with more images goes alone, in any free thread.
 _TOGETHER = 64
-# Fewer images are inferred on the event loop: handing them to a thread costs more than they take. So are
-# all where there is only one core to run on.
+# Fewer images are inferred on the event loop: handing them to an idle thread costs more than they take.
+# So are all where there is only one core to run on.
 _WORTH_A_THREAD = 4 if (os.cpu_count() or 1) > 1 else _TOGETHER + 1
+# Batches that the thread is given at once, so that it need not wait for the event loop between two.
+_AHEAD = 2
 _RETRY_AFTER = {"Retry-After": "1"}
 # One for all models: more would compete for the core, and each would keep memory of its own.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
 Answer = tuple[Array, Array]
+# What is called once with the answer, or with what went wrong.
+Done = Callable[[Answer | Exception], None]
 
 _DEPTH = metrics.QUEUE_DEPTH.labels("predict")
 _WAIT = metrics.QUEUE_SECONDS.labels("predict")
 
 
-class _Waiting(NamedTuple):
-    images: Images
-    answer: "asyncio.Future[Answer]"
-    since: float
-    deadline: float
+class Waiting:
+    """The images of one request while they wait for their answer.
+
+    Attributes:
+        images: (N, 28, 28) float32 in [0, 1].
+        since: When they came, `time.monotonic()`.
+        deadline: When it is too late, likewise.
+    """
+
+    __slots__ = ("_done", "_room", "deadline", "images", "since")
+
+    def __init__(self, images: Images, deadline: float, done: Done, room: "WaitingRoom") -> None:
+        self.images, self.deadline, self.since = images, deadline, time.monotonic()
+        self._done: Done | None = done
+        self._room = room
+        room.enter(len(images))
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._done is None
+
+    def leave(self) -> None:
+        """Waits no longer; what has not begun is not inferred."""
+        if self._done is not None:
+            self._done = None
+            self._room.leave(len(self.images))
+
+    def settle(self, found: "Answer | Exception") -> None:
+        """Hands the answer, or what went wrong, to whoever still waits."""
+        done = self._done
+        self.leave()
+        if done is not None:
+            done(found)
 
 
 class WaitingRoom:
@@ -80,8 +113,8 @@ class Batcher:
 
     def __init__(self, infer: Callable[[Images], Answer], room: WaitingRoom) -> None:
         self._infer, self._room = infer, room
-        self._waiting: deque[_Waiting] = deque()
-        self._in_thread = False
+        self._waiting: deque[Waiting] = deque()
+        self._in_thread = 0  # batches, at most _AHEAD
 
     async def predict(self, images: Images, deadline: float) -> Answer:
         """Returns logits and probabilities of images (N, 28, 28).
@@ -94,42 +127,57 @@ class Batcher:
             QueueFull: Too many images are waiting.
             DeadlineExceeded: The time ran out before their turn came.
         """
-        self._room.enter(len(images))
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = self.submit(images, deadline, partial(_settle, answer))
         try:
-            since = time.monotonic()
-            if len(images) > _TOGETHER:
-                return await asyncio.to_thread(self._alone, images, since, deadline)
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Answer] = loop.create_future()
-            if not self._waiting and not self._in_thread:
-                loop.call_soon(self._infer_waiting)
-            self._waiting.append(_Waiting(images, answer, since, deadline))
             return await answer
         finally:
-            self._room.leave(len(images))
+            waiting.leave()
 
-    def _alone(self, images: Images, since: float, deadline: float) -> Answer:
+    def submit(self, images: Images, deadline: float, done: Done) -> Waiting:
+        """Lets images (N, 28, 28) wait for their answer, as `predict`, which `done` gets.
+
+        Raises:
+            QueueFull: Too many images are waiting.
+        """
+        waiting = Waiting(images, deadline, done, self._room)
+        if len(images) > _TOGETHER:
+            self._infer_alone(waiting)
+            return waiting
+        if not self._waiting and self._in_thread < _AHEAD:
+            asyncio.get_running_loop().call_soon(self._infer_waiting)
+        self._waiting.append(waiting)
+        return waiting
+
+    def _infer_alone(self, waiting: Waiting) -> None:
+        found = asyncio.get_running_loop().run_in_executor(None, self._alone, waiting)
+        found.add_done_callback(lambda found: None if found.cancelled() else waiting.settle(_outcome(found)))
+
+    def _alone(self, waiting: Waiting) -> Answer:
         now = time.monotonic()
-        _WAIT.observe(now - since)
-        if now > deadline:
+        _WAIT.observe(now - waiting.since)
+        if now > waiting.deadline:
             raise _too_late()
-        metrics.BATCH_IMAGES.observe(len(images))
-        return self._infer(images)
+        metrics.BATCH_IMAGES.observe(len(waiting.images))
+        return self._infer(waiting.images)
 
     def _infer_waiting(self) -> None:
-        batch = self._next_batch()
-        if not batch:
-            return
-        images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
-        metrics.BATCH_IMAGES.observe(len(images))
-        loop = asyncio.get_running_loop()
-        if len(images) >= _WORTH_A_THREAD:
-            self._in_thread = True
-            found = loop.run_in_executor(_THREAD, self._infer, images)
-            found.add_done_callback(partial(self._come_back, batch))
-            return
+        while self._in_thread < _AHEAD and (batch := self._next_batch()):
+            images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
+            metrics.BATCH_IMAGES.observe(len(images))
+            if not self._in_thread and len(images) < _WORTH_A_THREAD:
+                self._infer_here(batch, images)
+                return
+            self._infer_in_thread(batch, images)
+
+    def _infer_in_thread(self, batch: list[Waiting], images: Images) -> None:
+        self._in_thread += 1
+        found = asyncio.get_running_loop().run_in_executor(_THREAD, self._infer, images)
+        found.add_done_callback(partial(self._come_back, batch))
+
+    def _infer_here(self, batch: list[Waiting], images: Images) -> None:
         if self._waiting:
-            loop.call_soon(self._infer_waiting)
+            asyncio.get_running_loop().call_soon(self._infer_waiting)  # when others have had their turn
         try:
             answers = self._infer(images)
         except Exception as error:  # each request gets it as its own
@@ -137,47 +185,61 @@ class Batcher:
         else:
             _deliver(batch, answers)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         now = time.monotonic()
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         images = 0
-        while self._waiting and images < _TOGETHER:
+        while self._waiting and images < PIECE:
             one = self._waiting.popleft()
-            if one.answer.cancelled():
+            if one.left:
                 continue
             _WAIT.observe(now - one.since)
             if now > one.deadline:
-                one.answer.set_exception(_too_late())
+                one.settle(_too_late())
             else:
                 batch.append(one)
                 images += len(one.images)
         return batch
 
-    def _come_back(self, batch: list[_Waiting], found: "asyncio.Future[Answer]") -> None:
-        self._in_thread = False
+    def _come_back(self, batch: list[Waiting], found: "asyncio.Future[Answer]") -> None:
+        self._in_thread -= 1
         self._infer_waiting()  # before anything else, so that the other core has work
         if found.cancelled():  # the loop ends
             return
-        if (error := found.exception()) is not None:
-            _fail(batch, error)
+        if isinstance(outcome := _outcome(found), Exception):
+            _fail(batch, outcome)
         else:
-            _deliver(batch, found.result())
+            _deliver(batch, outcome)
 
 
-def _deliver(batch: list[_Waiting], answers: Answer) -> None:
+def _outcome(found: "asyncio.Future[Answer]") -> Answer | Exception:
+    error = found.exception()
+    if isinstance(error, Exception):
+        return error
+    return found.result()  # raises what is no Exception
+
+
+def _deliver(batch: list[Waiting], answers: Answer) -> None:
     logits, probabilities = answers
     start = 0
     for one in batch:
         end = start + len(one.images)
-        if not one.answer.cancelled():  # whoever asked may have left
-            one.answer.set_result((logits[start:end], probabilities[start:end]))
+        one.settle((logits[start:end], probabilities[start:end]))
         start = end
 
 
-def _fail(batch: list[_Waiting], error: BaseException) -> None:
+def _fail(batch: list[Waiting], error: Exception) -> None:
     for one in batch:
-        if not one.answer.cancelled():
-            one.answer.set_exception(error)
+        one.settle(error)
+
+
+def _settle(answer: "asyncio.Future[Answer]", found: Answer | Exception) -> None:
+    if answer.done():  # whoever asked was cancelled
+        return
+    if isinstance(found, Exception):
+        answer.set_exception(found)
+    else:
+        answer.set_result(found)
 
 
 def _too_late() -> DeadlineExceeded:

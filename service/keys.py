@@ -65,6 +65,10 @@ class Keyring:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
+    def knows(self, key: bytes | None) -> bool:
+        """Tells whether a key opens the service."""
+        return not self._digests or (key is not None and self._find(key) is not None)
+
     def admit(self, key: bytes | None) -> None:
         """Lets a request in.
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.logs import set_up_logging
 from service.metrics import SHARED_DIRECTORY
-from service.refusing import RefusingProtocol
+from service.protocol import ServingProtocol
 from service.settings import Settings
 
 _LOG_LEVEL = "WHITEBOX_SERVER_LOG_LEVEL"
@@ -30,7 +30,7 @@ def run_server(host: str, port: int, workers: int, log_level: str, settings: Set
         uvicorn.run(
             "service.server:application",
             factory=True,
-            http=RefusingProtocol,
+            http=ServingProtocol,
             host=host,
             port=port,
             workers=workers,
@@ -47,7 +47,6 @@ def application() -> FastAPI:
     """Returns the application of a serving process; called in each."""
     settings = Settings()
     set_up_logging(os.environ[_LOG_LEVEL], settings.log_format)
-    RefusingProtocol.most_requests = settings.max_requests
     return create_app(settings)
 
 
