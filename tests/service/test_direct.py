@@ -1,0 +1,362 @@
+"""Whole predictions are answered where their bytes arrive; nobody can tell but by the clock."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.app import create_app
+from service.direct import DirectPredictions
+from service.edge import Edge
+from service.intake import SMALL_BODY
+from service.protocol import ServingProtocol
+from service.settings import Settings
+
+HALF = [[0.5] * 28] * 28
+BODY = json.dumps({"images": [HALF]}).encode()
+JSON = b"Content-Type: application/json\r\n"
+
+
+class Running:
+    """The service in a thread of this process; counts the requests that take the usual way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
+        self.usual = 0
+        call = Edge.__call__
+
+        async def counted(edge, scope, receive, send):
+            self.usual += scope["type"] == "http"
+            await call(edge, scope, receive, send)
+
+        monkeypatch.setattr(Edge, "__call__", counted)
+        app = create_app(Settings(attack_workers=0, certify_workers=0, **options))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        config = uvicorn.Config(
+            app, port=self.port, http=ServingProtocol, log_config=None,
+            timeout_keep_alive=app_seconds(options), server_header=False,
+        )  # fmt: skip
+        self.server = uvicorn.Server(config)
+        self.app = app
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+    @contextmanager
+    def connection(self) -> Iterator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            yield connection
+
+
+def app_seconds(options: dict[str, object]) -> int:
+    return int(options.get("keep_alive_seconds", 75))
+
+
+@pytest.fixture(scope="module")
+def module_patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def service(module_patch) -> Iterator[Running]:
+    running = Running(module_patch, keep_alive_seconds=2)
+    yield running
+    running.stop()
+
+
+def request(body: bytes = BODY, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
+    return start + b"\r\nHost: x\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def read_answer(
+    connection: socket.socket, rest: bytes = b""
+) -> tuple[bytes, dict[bytes, bytes], bytes, bytes]:
+    """Returns status line, headers, body and what came behind it."""
+    answer = rest
+    while b"\r\n\r\n" not in answer:
+        part = connection.recv(65536)
+        assert part, f"closed after {answer!r}"
+        answer += part
+    head, body = answer.split(b"\r\n\r\n", 1)
+    status, *lines = head.split(b"\r\n")
+    headers = dict(line.lower().split(b": ", 1) for line in lines)
+    length = int(headers[b"content-length"])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return status, headers, body[:length], body[length:]
+
+
+def ask(service: Running, data: bytes, split: int | None = None) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    with service.connection() as connection:
+        if split is not None:
+            connection.sendall(data[:split])
+            time.sleep(0.02)
+            data = data[split:]
+        connection.sendall(data)
+        return read_answer(connection)[:3]
+
+
+def test_a_whole_prediction_does_not_take_the_usual_way_and_gets_the_same_answer(service):
+    usual = service.usual
+    direct = ask(service, request())
+    assert service.usual == usual
+    by_the_usual_way = ask(service, request(), split=10)
+    assert service.usual == usual + 1
+    assert direct[0] == by_the_usual_way[0] == b"HTTP/1.1 200 OK"
+    assert direct[2] == by_the_usual_way[2]
+    assert direct[1].keys() == by_the_usual_way[1].keys()
+    own = {b"x-request-id", b"date"}
+    assert {k: v for k, v in direct[1].items() if k not in own} == {
+        k: v for k, v in by_the_usual_way[1].items() if k not in own
+    }
+
+
+CASES = {
+    "id": request(head=JSON + b"X-Request-ID: mine\r\n"),
+    "no acceptable id": request(head=JSON + b"X-Request-ID: a b\r\n"),
+    "charset": request(head=b"Content-Type: application/json; charset=utf-8\r\n"),
+    "deadline": request(head=JSON + b"X-Request-Timeout-Ms: 5000\r\n"),
+    "no deadline": request(head=JSON + b"X-Request-Timeout-Ms: soon\r\n"),
+    "no media type": request(head=b""),
+    "other media type": request(head=b"Content-Type: text/plain\r\n"),
+    "closed": request(head=JSON + b"Connection: close\r\n"),
+    "HTTP/1.0": request(start=b"POST /v1/predict HTTP/1.0"),
+    "query": request(start=b"POST /v1/predict?model=no HTTP/1.1"),
+    "GET": request(start=b"GET /v1/predict HTTP/1.1"),
+    "upgrade": request(head=JSON + b"Connection: upgrade\r\nUpgrade: h2c\r\n"),
+    "named": request(json.dumps({"images": [HALF], "model": "mnist-10"}).encode()),
+    "unknown": request(json.dumps({"images": [HALF], "model": "no"}).encode()),
+    "none": request(b'{"images": []}'),
+    "no JSON": request(b"{"),
+    "no body": request(b""),
+    "pixel": request(json.dumps({"images": [[[2.0] * 28] * 28]}).encode()),
+    "NaN": request(json.dumps({"images": [[[float("nan")] * 28] * 28]}).encode()),
+    "rows": request(json.dumps({"images": [[[0.5] * 28] * 27]}).encode()),
+    "many": request(json.dumps({"images": [HALF] * 10}).encode()),
+    "large": request(json.dumps({"images": [HALF] * 60}).encode()),
+    "wrong length": request(head=JSON + b"Content-Length: 7\r\n"),
+    "bad length": b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + JSON + b"Content-Length: -1\r\n\r\n",
+    "no HTTP": b"POST /v1/predict HTTP/1.1\r\nno header\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", CASES.values(), ids=CASES)
+def test_whatever_is_asked_both_ways_answer_the_same(service, data):
+    direct, usual = ask(service, data), ask(service, data, split=10)
+    assert direct[0] == usual[0]
+    assert direct[1].keys() == usual[1].keys()
+    assert direct[1].get(b"connection") == usual[1].get(b"connection")
+    same = [json.loads(body) if body.startswith(b"{") else body for body in (direct[2], usual[2])]
+    assert same[0] == same[1]
+
+
+def test_a_body_in_chunks_is_read_too(service):
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert ask(service, head + chunks)[2] == ask(service, request())[2]
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_told(service):
+    with service.connection() as connection:
+        connection.sendall(request(head=JSON + b"Expect: 100-continue\r\n")[: -len(BODY)])
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(BODY)
+        assert read_answer(connection)[0] == b"HTTP/1.1 200 OK"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, len(request()) - 1), max_size=5), pause=st.sampled_from([0, 0.001, 0.06]))
+def test_it_does_not_matter_in_which_pieces_a_request_comes(service, cuts, pause):
+    data = request()
+    ends = [*sorted(set(cuts)), len(data)]
+    with service.connection() as connection:
+        for begin, end in zip([0, *ends], ends, strict=False):
+            connection.sendall(data[begin:end])
+            time.sleep(pause)
+        status, _, body, rest = read_answer(connection)
+    assert status == b"HTTP/1.1 200 OK"
+    assert body == ask(service, data)[2]
+    assert not rest
+
+
+def test_requests_sent_without_waiting_are_answered_in_order(service, digits):
+    bodies = [json.dumps({"images": [image.tolist()]}).encode() for image in digits[0][:12]]
+    bodies[3] = b'{"images": []}'
+    bodies[7] = json.dumps({"images": [HALF], "model": "mnist-3v5"}).encode()
+    expected = [ask(service, request(body))[2] for body in bodies]
+    for together in (1, 2, 5, 12):
+        with service.connection() as connection:
+            for start in range(0, len(bodies), together):
+                connection.sendall(b"".join(map(request, bodies[start : start + together])))
+            rest, found = b"", []
+            for _ in bodies:
+                _, _, body, rest = read_answer(connection, rest)
+                found.append(body)
+        close = [json.loads(body) for body in found]
+        assert [one.get("type") for one in close] == [json.loads(body).get("type") for body in expected]
+        for one, body in zip(close, expected, strict=True):
+            logits = [list(p["logits"].values()) for p in one.get("predictions", [])]
+            wanted = [list(p["logits"].values()) for p in json.loads(body).get("predictions", [])]
+            np.testing.assert_allclose(logits, wanted, atol=1e-5)
+
+
+def test_a_connection_is_kept_while_it_is_used_and_closed_when_it_is_not(service):
+    with service.connection() as connection:
+        for _ in range(4):  # in all longer than an idle one is kept
+            connection.sendall(request())
+            assert read_answer(connection)[0] == b"HTTP/1.1 200 OK"
+            time.sleep(0.8)
+        since = time.monotonic()
+        assert connection.recv(1) == b""
+        assert 0.5 < time.monotonic() - since < 4
+
+
+class Slow:
+    """Makes inference take as long as it is told."""
+
+    def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = threading.Event()
+        batcher = running.app.state.service.models.get().batcher
+        infer = batcher._infer
+
+        def slowly(images):
+            self.go_on.wait(10)
+            return infer(images)
+
+        monkeypatch.setattr(batcher, "_infer", slowly)
+
+
+@pytest.fixture
+def own(monkeypatch) -> Iterator[Running]:
+    running = Running(monkeypatch, max_requests=3)
+    yield running
+    running.stop()
+
+
+FOUR = request(json.dumps({"images": [HALF] * 4}).encode())  # as many as are worth a thread
+
+
+def direct_of(running: Running) -> DirectPredictions:
+    (connection,) = list(running.server.server_state.connections)[:1]
+    return connection._direct
+
+
+def test_a_request_in_progress_is_answered_when_the_service_ends(own, monkeypatch):
+    slow = Slow(own, monkeypatch)
+    with own.connection() as connection, own.connection() as idle:
+        connection.sendall(FOUR)
+        time.sleep(0.2)
+        own.server.should_exit = True
+        time.sleep(0.3)
+        assert idle.recv(1) == b""
+        slow.go_on.set()
+        status, headers, _, _ = read_answer(connection)
+        assert status == b"HTTP/1.1 200 OK"
+        assert headers[b"connection"] == b"close"
+        assert connection.recv(1) == b""
+
+
+def test_whoever_leaves_waits_no_longer_and_is_counted(own, monkeypatch):
+    slow = Slow(own, monkeypatch)
+    with own.connection() as leaving:
+        leaving.sendall(FOUR)
+        time.sleep(0.1)
+        direct = direct_of(own)
+        assert direct.in_progress == 1
+    time.sleep(0.1)
+    assert direct.in_progress == 0
+    slow.go_on.set()
+    assert ask(own, request())[0] == b"HTTP/1.1 200 OK"
+    assert own.usual == 0
+
+
+def test_beyond_the_limit_whole_requests_are_refused_and_then_answered_again(own, monkeypatch):
+    slow = Slow(own, monkeypatch)
+    with own.connection() as one, own.connection() as two, own.connection() as three:
+        for connection in (one, two, three):
+            connection.sendall(FOUR)
+        time.sleep(0.2)
+        assert ask(own, request())[0] == b"HTTP/1.1 429 Too Many Requests"
+        slow.go_on.set()
+        for connection in (one, two, three):
+            assert read_answer(connection)[0] == b"HTTP/1.1 200 OK"
+    assert ask(own, request())[0] == b"HTTP/1.1 200 OK"
+
+
+def test_what_nobody_expected_is_told_as_such_and_fails_alone(own, monkeypatch, caplog):
+    batcher = own.app.state.service.models.get().batcher
+
+    def broken(_images):
+        raise RuntimeError("a secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batcher, "_infer", broken)
+        status, _, body = ask(own, request())
+    assert status == b"HTTP/1.1 500 Internal Server Error"
+    assert json.loads(body)["type"] == "urn:whitebox:problem:internal-error"
+    assert b"secret" not in body
+    assert "a secret" in caplog.text
+    assert ask(own, request())[0] == b"HTTP/1.1 200 OK"
+
+
+def test_a_deadline_holds_for_whoever_waits_for_inference(own, monkeypatch):
+    slow = Slow(own, monkeypatch)
+    with own.connection() as one, own.connection() as two, own.connection() as late:
+        for connection in (one, two):  # as many batches as the thread is given at once
+            connection.sendall(FOUR)
+            time.sleep(0.1)
+        late.sendall(request(head=JSON + b"X-Request-Timeout-Ms: 50\r\n"))
+        time.sleep(0.2)
+        slow.go_on.set()
+        status, _, body, _ = read_answer(late)
+        assert status == b"HTTP/1.1 504 Gateway Timeout"
+        assert json.loads(body)["type"] == "urn:whitebox:problem:deadline-exceeded"
+        assert read_answer(one)[0] == read_answer(two)[0] == b"HTTP/1.1 200 OK"
+
+
+def test_a_body_beyond_the_size_for_this_way_is_not_held(service):
+    body = BODY + b" " * SMALL_BODY
+    usual = service.usual
+    assert ask(service, request(body), split=len(request(body)) - 1)[0] == b"HTTP/1.1 200 OK"
+    assert service.usual == usual + 1
+
+
+def test_a_thousand_predictions_over_many_connections_are_each_answered_once(service, digits):
+    bodies = [json.dumps({"images": [image.tolist()]}).encode() for image in digits[0][:100]]
+    expected = [json.loads(ask(service, request(body))[2]) for body in bodies]
+
+    async def one(offset: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        for index in range(offset, 100, 10):
+            writer.write(request(bodies[index]))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            found = json.loads(await reader.readexactly(length))
+            for key in ("logits", "probabilities"):
+                np.testing.assert_allclose(
+                    list(found["predictions"][0][key].values()),
+                    list(expected[index]["predictions"][0][key].values()),
+                    atol=1e-5,
+                )
+        writer.close()
+
+    async def crowd() -> None:
+        await asyncio.gather(*(one(number % 10) for number in range(100)))
+
+    asyncio.run(crowd())
