@@ -21,16 +21,18 @@ from service import metrics
 from service.engine import PIECE, Array, Images
 from service.problems import DeadlineExceeded, QueueFull
 
-# A request with more images goes alone, in any free thread.
+# A request with more images goes alone, a share to each core.
 _TOGETHER = 64
+_CORES = os.cpu_count() or 1
 # Fewer images are inferred on the event loop: handing them to an idle thread costs more than they take.
 # So are all where there is only one core to run on.
-_WORTH_A_THREAD = 4 if (os.cpu_count() or 1) > 1 else _TOGETHER + 1
+_WORTH_A_THREAD = 4 if _CORES > 1 else _TOGETHER + 1
 # Batches that the thread is given at once, so that it need not wait for the event loop between two.
 _AHEAD = 2
 _RETRY_AFTER = {"Retry-After": "1"}
-# One for all models: more would compete for the core, and each would keep memory of its own.
+# One for all models: more would compete for the core. Large requests wait in threads of their own.
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="inference")
+_SHARES = ThreadPoolExecutor(_CORES, thread_name_prefix="share")
 
 Answer = tuple[Array, Array]
 # What is called once with the answer, or with what went wrong.
@@ -115,6 +117,7 @@ class Batcher:
         self._infer, self._room = infer, room
         self._waiting: deque[Waiting] = deque()
         self._in_thread = 0  # batches, at most _AHEAD
+        self._alone: set[asyncio.Future[None]] = set()
 
     async def predict(self, images: Images, deadline: float) -> Answer:
         """Returns logits and probabilities of images (N, 28, 28).
@@ -142,24 +145,35 @@ class Batcher:
         """
         waiting = Waiting(images, deadline, done, self._room)
         if len(images) > _TOGETHER:
-            self._infer_alone(waiting)
+            task = asyncio.ensure_future(self._infer_alone(waiting))
+            self._alone.add(task)  # or else nobody would hold it
+            task.add_done_callback(self._alone.discard)
             return waiting
         if not self._waiting and self._in_thread < _AHEAD:
             asyncio.get_running_loop().call_soon(self._infer_waiting)
         self._waiting.append(waiting)
         return waiting
 
-    def _infer_alone(self, waiting: Waiting) -> None:
-        found = asyncio.get_running_loop().run_in_executor(None, self._alone, waiting)
-        found.add_done_callback(lambda found: None if found.cancelled() else waiting.settle(_outcome(found)))
+    async def _infer_alone(self, waiting: Waiting) -> None:
+        loop = asyncio.get_running_loop()
+        metrics.BATCH_IMAGES.observe(len(waiting.images))
+        shares = np.array_split(waiting.images, min(_CORES, len(waiting.images) // _TOGETHER))
+        try:
+            found = await asyncio.gather(
+                *(loop.run_in_executor(_SHARES, self._infer_share, waiting, share) for share in shares)
+            )
+        except Exception as error:
+            waiting.settle(error)
+        else:
+            logits, probabilities = map(np.concatenate, zip(*found, strict=True))
+            waiting.settle((logits, probabilities))
 
-    def _alone(self, waiting: Waiting) -> Answer:
+    def _infer_share(self, waiting: Waiting, share: Images) -> Answer:
         now = time.monotonic()
         _WAIT.observe(now - waiting.since)
-        if now > waiting.deadline:
+        if waiting.left or now > waiting.deadline:
             raise _too_late()
-        metrics.BATCH_IMAGES.observe(len(waiting.images))
-        return self._infer(waiting.images)
+        return self._infer(share)
 
     def _infer_waiting(self) -> None:
         while self._in_thread < _AHEAD and (batch := self._next_batch()):

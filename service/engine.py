@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,23 @@ class Engine:
 
 
 def _session(graph: bytes) -> ort.InferenceSession:
+    _share_memory()
     options = ort.SessionOptions()
     # One image takes 0.1 ms: a second thread costs more than it brings, and attacks need the core.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def _share_memory() -> None:
+    """Makes all sessions of this process take memory from one arena.
+
+    Each would else keep what its largest batch once needed, and models loaded again would make the process
+    grow: 370 MB instead of 235 after sixty loads.
+    """
+    cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(cpu, None)
 
 
 def _described(*sessions: ort.InferenceSession) -> list[dict[str, Any]]:

@@ -73,7 +73,8 @@ async def infer(request: Request) -> Response:
     call.mark("read")
     model = _model(request)
     length = request.headers.get(open_inference.JSON_LENGTH)
-    asked, images, wanted = await off_the_loop(body, lambda: _read(service, model, body, length))
+    head, binary = open_inference.split_body(body, length)
+    asked, images, wanted = await off_the_loop(head, lambda: _read(service, model, head, binary))
     call.mark("parse")
     tensors = await _tensors(model, images, {one.name for one in wanted}, deadline, body)
     call.mark("infer")
@@ -83,9 +84,8 @@ async def infer(request: Request) -> Response:
 
 
 def _read(
-    service: Service, model: ServedModel, body: bytes, length: str | None
+    service: Service, model: ServedModel, head: bytes, binary: memoryview
 ) -> tuple[InferRequest, Images, list[Wanted]]:
-    head, binary = open_inference.split_body(body, length)
     asked = parse(InferRequest, head)
     wanted = open_inference.outputs_of(asked, model.engine)
     explains = any(one.name not in _PREDICTED for one in wanted)
