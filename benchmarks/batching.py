@@ -17,15 +17,17 @@ import uvloop
 from benchmarks.measuring import save, show
 from benchmarks.serving import one_digit
 from service.app import create_app
-from service.batcher import Batcher
+from service.batcher import Batcher, Done, Waiting
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)
 REQUESTS, ROUNDS = 640, 9
 
 
-async def one_by_one(self: Batcher, images: Any, _deadline: float) -> Any:
-    return self._infer(images)
+def one_by_one(self: Batcher, images: Any, deadline: float, done: Done) -> Waiting:
+    waiting = Waiting(images, deadline, done, self._room)
+    waiting.settle(self._infer(images))
+    return waiting
 
 
 async def call(app: Any, body: bytes) -> None:
@@ -54,7 +56,7 @@ async def microseconds(app: Any, body: bytes, callers: int) -> float:
 async def compare() -> dict[str, dict[str, float]]:
     app = create_app(Settings(attack_workers=0, certify_workers=0))
     body = json.dumps({"images": [one_digit()]}).encode()
-    ways = {"together": Batcher.predict, "one by one": one_by_one}
+    ways = {"together": Batcher.submit, "one by one": one_by_one}
     found: dict[str, dict[str, list[float]]] = {
         str(callers): {way: [] for way in ways} for callers in CALLERS
     }
@@ -63,7 +65,7 @@ async def compare() -> dict[str, dict[str, float]]:
         for round_number in range(ROUNDS):
             for callers in CALLERS:
                 for way in sorted(ways, reverse=round_number % 2 == 0):
-                    Batcher.predict = ways[way]  # type: ignore[method-assign]
+                    Batcher.submit = ways[way]  # type: ignore[method-assign]
                     found[str(callers)][way].append(await microseconds(app, body, callers))
     return {
         callers: {way: statistics.median(times) for way, times in by_way.items()}

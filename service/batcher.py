@@ -23,7 +23,7 @@ from service.problems import DeadlineExceeded, QueueFull
 
 # A request with more images goes alone, a share to each core.
 _TOGETHER = 64
-_CORES = os.cpu_count() or 1
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # Fewer images are inferred on the event loop: handing them to an idle thread costs more than they take.
 # So are all where there is only one core to run on.
 _WORTH_A_THREAD = 4 if _CORES > 1 else _TOGETHER + 1
