@@ -93,9 +93,11 @@ class Exchange:
     def take(self, found: Answer | Exception) -> None:
         """Answers with what was found, or with what went wrong; never raises."""
         try:
-            self._finish(200, [_JSON], self._body(found))
+            status, headers, body = 200, [_JSON], self._body(found)
         except Exception as error:
-            self._finish(*self._problem(error))
+            status, headers, body = self._problem(error)
+        self._reply(status, [*headers, (REQUEST_ID, self._call.request_id)], body)
+        self._book(status)
 
     def _body(self, found: Answer | Exception) -> bytes:
         if isinstance(found, Exception):
@@ -122,10 +124,6 @@ class Exchange:
         response = answer_to(problem, self._direct.path)
         headers = [each for each in response.raw_headers if each[0] != b"content-length"]
         return response.status_code, headers, bytes(response.body)
-
-    def _finish(self, status: int, headers: Headers, body: bytes) -> None:
-        self._reply(status, [*headers, (REQUEST_ID, self._call.request_id)], body)
-        self._book(status)
 
     def _book(self, status: int) -> None:
         self.answered = True

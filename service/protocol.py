@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import metrics
 from service.call import REQUEST_ID, request_id_of
-from service.direct import DirectPredictions, Exchange
+from service.direct import DirectPredictions, Exchange, Headers
 from service.edge import SAFE_HEADERS
 from service.intake import SMALL_BODY
 from service.problems import QueueFull
@@ -28,8 +28,6 @@ _REFUSED_HEADERS = ((b"content-type", b"application/problem+json"), (b"retry-aft
 _START_OF = {path: b"POST " + path.encode() + b" HTTP/1.1\r\n" for path in ("/v1/predict", "/v1/explain")}
 _COUNT_REFUSED = {path: metrics.REQUESTS.labels(path, "429").inc for path in _START_OF}
 _COUNT_REJECTION = metrics.REJECTIONS.labels(QueueFull.slug).inc
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class ServingProtocol(HttpToolsProtocol):
@@ -46,7 +44,17 @@ class ServingProtocol(HttpToolsProtocol):
         self._held = self._next = b""
         self._hold_timer: TimerHandle | None = None
         self._started = self._last_used = 0.0
-        self._ending = False
+        self._amid_message = self._ending = False
+
+    def on_message_begin(self) -> None:
+        """Of httptools: uvicorn's way has begun to read a request."""
+        self._amid_message = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Of httptools: it has read the request to its end."""
+        self._amid_message = False
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Takes what a client sent."""
@@ -64,9 +72,8 @@ class ServingProtocol(HttpToolsProtocol):
             self._stop_holding()
 
     def _between_requests(self) -> bool:
-        cycle = self.cycle
-        idle = cycle is None or (cycle.response_complete and not cycle.more_body)
-        return idle and not self.flow.write_paused
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self._amid_message and not self.flow.write_paused
 
     def _take(self, data: bytes, direct: DirectPredictions) -> bool:
         """Answers a whole request of a busy route, or holds one that is not whole yet; else returns False."""
@@ -191,6 +198,13 @@ class _HeadReader:
 
     def __init__(self) -> None:
         self.headers: Headers = []
+        self.complete = False
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+    def on_body(self, _body: bytes) -> None:
+        self.complete = False  # the head has ended before its end
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -204,7 +218,7 @@ def _read_head(data: bytes) -> _Head | None:
         parser.feed_data(data)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    if not parser.should_keep_alive() or parser.should_upgrade():
+    if not reader.complete or not parser.should_keep_alive() or parser.should_upgrade():
         return None
     lengths = []
     is_json = False

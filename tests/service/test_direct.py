@@ -166,6 +166,30 @@ def test_whatever_is_asked_both_ways_answer_the_same(service, data):
     assert same[0] == same[1]
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-A: ",  # amid a head
+        b"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n",  # amid a body
+        b"POST /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n",  # already answered
+    ],
+)
+def test_what_looks_like_a_request_within_another_is_none(service, begin):
+    """Nobody in between who sees one request may be made to pass on two."""
+    with service.connection() as connection:
+        connection.sendall(begin)
+        time.sleep(0.05)
+        connection.sendall(request())
+        connection.settimeout(0.3)
+        answers = b""
+        try:
+            while part := connection.recv(65536):
+                answers += part
+        except TimeoutError:
+            pass
+        assert b"predictions" not in answers
+
+
 def test_a_body_in_chunks_is_read_too(service):
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
