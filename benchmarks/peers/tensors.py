@@ -52,7 +52,7 @@ def compare(names: list[str], environments: Path, seconds: float, rounds: int) -
 async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: int) -> dict[str, Any]:
     session = offline()
     expected = _in_pieces(session, images)
-    request = _request(images)
+    request = post(f"/v2/models/{MODEL}/infer", *body_of_tensors(images))
     answer = await (await connect(server.port)).ask(request)
     if answer is None or answer.status != 200:
         return {"refused": f"answered {answer.status}" if answer else "did not answer"}
@@ -75,7 +75,8 @@ async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: i
     return {kind: statistics.median(rates) for kind, rates in every.items()} | {"rounds": every}
 
 
-def _request(images: np.ndarray) -> bytes:
+def body_of_tensors(images: np.ndarray) -> tuple[bytes, dict[str, str]]:
+    """Returns the body and headers that ask for the logits of images as binary tensors."""
     raw = images.astype("<f4").tobytes()
     tensor = {
         "name": "image",
@@ -85,11 +86,8 @@ def _request(images: np.ndarray) -> bytes:
     }
     outputs = [{"name": "logits", "parameters": {"binary_data": True}}]
     header = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
-    return post(
-        f"/v2/models/{MODEL}/infer",
-        header + raw,
-        {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))},
-    )
+    length = {"Inference-Header-Content-Length": str(len(header))}
+    return header + raw, {"Content-Type": "application/octet-stream", **length}
 
 
 def _logits(answer: Answer) -> np.ndarray:

@@ -47,6 +47,30 @@ def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
     np.testing.assert_allclose(logits, alone, atol=1e-5)
 
 
+def test_a_large_request_is_shared_among_the_cores_and_comes_back_in_order(engine, digits, monkeypatch):
+    monkeypatch.setattr("service.batcher._CORES", 3)
+    images, sizes = digits[0][:200], []
+
+    def infer(batch):
+        sizes.append(len(batch))
+        return engine.predict(batch)
+
+    async def scenario():
+        room = WaitingRoom(1000)
+        batcher = Batcher(infer, room)
+        logits, probabilities = await batcher.predict(images, time.monotonic() + 9)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.predict(images, time.monotonic() - 0.001)
+        room.enter(1000)  # everybody has left the room
+        return logits, probabilities
+
+    logits, probabilities = asyncio.run(scenario())
+    assert sorted(sizes) == [66, 67, 67]
+    expected = engine.predict(images)
+    np.testing.assert_allclose(logits, expected[0], atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected[1], atol=1e-5)
+
+
 def test_a_failed_batch_fails_each_request_and_the_next_one_works(engine, digits):
     fail = [True]
 
