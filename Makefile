@@ -30,14 +30,16 @@ contract-test: .venv/dev.stamp ## 20,000 generated requests against the running 
 	deploy/contract-test
 
 audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own
-	$(BIN)/pip-audit --skip-editable --progress-spinner off
 	$(BIN)/bandit --quiet --severity-level medium --recursive model service training whitebox.py
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > .venv/audited.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement .venv/audited.txt --progress-spinner off
 
 bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle machine; needs wrk
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.batching
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.interference
 	$(BIN)/python -m benchmarks.certify
 	$(BIN)/python -m benchmarks.certificates
 
