@@ -24,7 +24,8 @@ from service.problems import QueueFull
 _HOLD_SECONDS = 0.05
 _REFUSED = QueueFull("More requests are in progress already than this service takes on at once.")
 _REFUSED_BODY = orjson.dumps(_REFUSED.body())
-_REFUSED_HEADERS = ((b"content-type", b"application/problem+json"), (b"retry-after", b"1"))
+_REFUSED_HEADERS = [(b"content-type", b"application/problem+json"), (b"retry-after", b"1")]
+_SAFE_LINES = b"".join(b"%b: %b\r\n" % header for header in SAFE_HEADERS)
 _START_OF = {path: b"POST " + path.encode() + b" HTTP/1.1\r\n" for path in ("/v1/predict", "/v1/explain")}
 _COUNT_REFUSED = {path: metrics.REQUESTS.labels(path, "429").inc for path in _START_OF}
 _COUNT_REJECTION = metrics.REJECTIONS.labels(QueueFull.slug).inc
@@ -77,7 +78,7 @@ class ServingProtocol(HttpToolsProtocol):
 
     def _take(self, data: bytes, direct: DirectPredictions) -> bool:
         """Answers a whole request of a busy route, or holds one that is not whole yet; else returns False."""
-        path = next((path for path, start in _START_OF.items() if data.startswith(start)), None)
+        path = _path_of(data)
         end = data.find(b"\r\n\r\n") + 4
         if path is None or end < 4 or (head := _read_head(data[:end])) is None:
             return False
@@ -124,9 +125,9 @@ class ServingProtocol(HttpToolsProtocol):
 
     def _write(self, status: int, headers: Headers, body: bytes) -> None:
         lines = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers, *SAFE_HEADERS):
+        for name, value in (*self.server_state.default_headers, *headers):
             lines += (name, b": ", value, b"\r\n")
-        lines += (b"content-length: %d\r\n\r\n" % len(body), body)
+        lines += (_SAFE_LINES, b"content-length: %d\r\n\r\n" % len(body), body)
         if not self.transport.is_closing():
             self.transport.write(b"".join(lines))
 
@@ -183,6 +184,13 @@ class ServingProtocol(HttpToolsProtocol):
             self._ending = True
         else:
             super().shutdown()
+
+
+def _path_of(data: bytes) -> str | None:
+    for path, start in _START_OF.items():
+        if data.startswith(start):
+            return path
+    return None
 
 
 class _Head(NamedTuple):

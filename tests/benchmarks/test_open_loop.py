@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvloop
 
 from benchmarks.peers.open_loop import OpenLoop
-from benchmarks.peers.wire import connect, post
+from benchmarks.peers.wire import Answer, connect, post
 
 REQUEST = post("/", b"{}")
 
@@ -77,6 +78,44 @@ def test_a_broken_connection_is_an_error_and_the_load_goes_on():
 
     outcome = load_on(rude, rate=100, seconds=0.5)
     assert outcome["errors"] == {"connection lost": 50}
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_an_answer_is_read_in_whatever_pieces_it_comes(pieces):
+    whole = b"HTTP/1.1 404 Not Found\r\nX-Name: a: b\r\nContent-Length: 4\r\n\r\nbody"
+    parts = [
+        whole[start : start + len(whole) // pieces + 1]
+        for start in range(0, len(whole), len(whole) // pieces + 1)
+    ]
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"{}")
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    async def ask() -> list[Answer | None]:
+        async with await asyncio.start_server(slowly, "127.0.0.1", 0) as server:
+            connection = await connect(server.sockets[0].getsockname()[1])
+            return [await connection.ask(REQUEST) for _ in range(2)]
+
+    for answer in uvloop.run(ask()):
+        assert (answer.status, answer.body) == (404, b"body")
+        assert answer.headers == {b"x-name": b"a: b", b"content-length": b"4"}
+
+
+def test_a_server_that_closes_after_its_answer_is_not_asked_again():
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+
+    async def ask() -> bool:
+        async with await asyncio.start_server(answering(closing), "127.0.0.1", 0) as server:
+            connection = await connect(server.sockets[0].getsockname()[1])
+            await connection.ask(REQUEST)
+            return connection.open
+
+    assert not uvloop.run(ask())
 
 
 def test_chunked_answers_are_read():

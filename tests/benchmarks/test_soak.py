@@ -13,7 +13,7 @@ EXPECTED = np.tile(np.array([1.0, -2.0], np.float32), (BATCH, 1))
 def answer(status: int = 200, off_by: float = 0.0) -> Answer:
     predictions = [{"logits": {"3": 1.0, "5": -2.0}} for _ in range(BATCH)]
     predictions[0]["logits"]["5"] += off_by
-    return Answer(status, {}, json.dumps({"predictions": predictions}).encode())
+    return Answer(status, b"", json.dumps({"predictions": predictions}).encode())
 
 
 def counted(given: Answer | None) -> tuple[int, int, int]:
