@@ -20,6 +20,7 @@ from service.batcher import WaitingRoom
 from service.direct import DirectPredictions
 from service.edge import Edge
 from service.keys import Keyring
+from service.metrics import book_for_ever
 from service.reception import Reception
 from service.repository import Repository, ServedModel
 from service.routes import attack, certify, explain, health, kserve, metrics, models, predict
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         service.attacks.start()
         service.certificates.start()
         watch = _watch(service)
+        booking = asyncio.create_task(book_for_ever())
         _collect_less_garbage()
         service.ready = True
         _LOGGER.info("ready: %s", ", ".join(map(_named, service.models)))
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             service.ready = False
             watch.cancel()
+            booking.cancel()
             await service.attacks.stop()
             await service.certificates.stop()
             if tracing is not None:

@@ -39,7 +39,8 @@ Answer = tuple[Array, Array]
 Done = Callable[[Answer | Exception], None]
 
 _DEPTH = metrics.QUEUE_DEPTH.labels("predict")
-_WAIT = metrics.QUEUE_SECONDS.labels("predict")
+_WAIT = metrics.tally(metrics.QUEUE_SECONDS.labels("predict"))
+_BATCH = metrics.tally(metrics.BATCH_IMAGES)
 
 
 class Waiting:
@@ -156,7 +157,7 @@ class Batcher:
 
     async def _infer_alone(self, waiting: Waiting) -> None:
         loop = asyncio.get_running_loop()
-        metrics.BATCH_IMAGES.observe(len(waiting.images))
+        _BATCH.observe(len(waiting.images))
         shares = np.array_split(waiting.images, min(_CORES, len(waiting.images) // _TOGETHER))
         try:
             found = await asyncio.gather(
@@ -178,7 +179,7 @@ class Batcher:
     def _infer_waiting(self) -> None:
         while self._in_thread < _AHEAD and (batch := self._next_batch()):
             images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
-            metrics.BATCH_IMAGES.observe(len(images))
+            _BATCH.observe(len(images))
             if not self._in_thread and len(images) < _WORTH_A_THREAD:
                 self._infer_here(batch, images)
                 return

@@ -4,8 +4,12 @@ With several serving processes (`PROMETHEUS_MULTIPROC_DIR` is set then, before t
 each writes its numbers to a shared directory, and any of them answers with the sum.
 """
 
+import asyncio
 import os
+import threading
+from collections.abc import Callable
 
+import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest as _generate
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -14,6 +18,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 _LATENCIES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_BOOKING_SECONDS = 0.25
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 REQUESTS = Counter("whitebox_requests", "Requests answered.", ["route", "status"])
@@ -49,8 +54,59 @@ MODEL_INFO = Gauge(
 MODEL_LOADS = Counter("whitebox_model_loads", "Loads of model packages, by outcome.", ["model", "outcome"])
 
 
+class Tally:
+    """Observations of a histogram that are booked together.
+
+    One by one, those of a prediction would cost a seventh of its time.
+
+    Attributes:
+        observe: Notes a value; from any thread.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._values: list[float] = []
+        self._booking = threading.Lock()
+        self.observe: Callable[[float], None] = self._values.append
+
+    def book(self) -> None:
+        """Hands what was noted to the histogram; from any thread."""
+        with self._booking:
+            noted = self._values[:]
+            del self._values[: len(noted)]  # others may have been noted meanwhile
+        if noted:
+            bounds = self._histogram._upper_bounds
+            buckets = np.bincount(np.searchsorted(bounds, noted), minlength=len(bounds))
+            for bucket, count in zip(self._histogram._buckets, buckets.tolist(), strict=True):
+                if count:
+                    bucket.inc(count)
+            self._histogram._sum.inc(sum(noted))
+
+
+_TALLIES: dict[Histogram, Tally] = {}
+
+
+def tally(histogram: Histogram) -> Tally:
+    """Returns the tally of a histogram, of one child if it has labels."""
+    return _TALLIES.setdefault(histogram, Tally(histogram))
+
+
+def book_tallies() -> None:
+    """Hands all that was noted to the histograms."""
+    for each in list(_TALLIES.values()):  # requests in other threads may add some
+        each.book()
+
+
+async def book_for_ever() -> None:
+    """Books for ever, so that processes that nobody asks for metrics tell theirs too."""
+    while True:
+        await asyncio.sleep(_BOOKING_SECONDS)
+        book_tallies()
+
+
 def exposition() -> bytes:
     """Returns all numbers in Prometheus' text format, over all serving processes."""
+    book_tallies()
     if SHARED_DIRECTORY not in os.environ:
         return _generate(REGISTRY)
     registry = CollectorRegistry()

@@ -93,12 +93,13 @@ class _Counters:
         key = route, status
         if key not in self._of_route:
             counter = metrics.REQUESTS.labels(route, str(status))
-            self._of_route[key] = counter.inc, metrics.REQUEST_SECONDS.labels(route).observe
+            self._of_route[key] = counter.inc, metrics.tally(metrics.REQUEST_SECONDS.labels(route)).observe
         count, observe = self._of_route[key]
         count(1)
         observe(seconds)
         for stage, spent in stages.items():
             of_stage = self._of_stage.get((route, stage))
             if of_stage is None:
-                of_stage = self._of_stage[route, stage] = metrics.STAGE_SECONDS.labels(route, stage).observe
+                of_stage = metrics.tally(metrics.STAGE_SECONDS.labels(route, stage)).observe
+                self._of_stage[route, stage] = of_stage
             of_stage(spent)

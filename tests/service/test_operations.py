@@ -13,7 +13,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client import CollectorRegistry, Histogram
 from running import ROOT, WHITEBOX, running_server
+
+from service.metrics import Tally
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
@@ -242,3 +245,23 @@ def test_a_port_in_use_is_one_line(client):
     assert "Traceback" not in ended.stderr
     with socket.create_connection(("127.0.0.1", port)):
         pass
+
+
+def test_a_tally_books_what_the_histogram_would_have():
+    registry = CollectorRegistry()
+    together, one_by_one = (
+        Histogram(name, "", buckets=(0.1, 1.0, 5.0), registry=registry) for name in ("together", "single")
+    )
+    noted = Tally(together)
+    for value in (0.05, 0.1, 0.1000001, 1.0, 3.0, 5.0, 7.0, 0.0):
+        noted.observe(value)
+        one_by_one.observe(value)
+    noted.book()
+    noted.book()  # nothing twice
+    found = {
+        metric.name: [(sample.name.removeprefix(metric.name), sample.labels, sample.value)
+                      for sample in metric.samples if not sample.name.endswith("_created")]
+        for metric in registry.collect()
+    }  # fmt: skip
+    assert found["together"] == found["single"]
+    assert [value for _, _, value in found["together"]][:4] == [3, 5, 7, 8]
