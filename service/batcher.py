@@ -3,8 +3,8 @@
 Nobody waits for company: what one turn of the event loop has read is inferred at its end. An idle service
 therefore answers a single image at once. A busy one infers in batches, which cost half as much an image, and
 in a thread of their own: onnxruntime lets go of the interpreter, and the event loop meanwhile answers the
-batch before and reads the one after. No batch is larger than the graph is quickest with, so that neither
-waits long for the other (docs/decisions/0012).
+batch before and reads the one after. A batch is half of what waits, so that neither stands still for long
+(docs/decisions/0012).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from service import metrics
-from service.engine import PIECE, Array, Images
+from service.engine import AT_ONCE, Array, Images
 from service.problems import DeadlineExceeded, QueueFull
 
 # A request with more images goes alone, a share to each core.
@@ -27,6 +27,8 @@ _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else o
 # Fewer images are inferred on the event loop: handing them to an idle thread costs more than they take.
 # So are all where there is only one core to run on.
 _WORTH_A_THREAD = 4 if _CORES > 1 else _TOGETHER + 1
+# Half of what waits goes together, but no fewer images than this.
+_BATCH_AT_LEAST = 8
 # Batches that the thread is given at once, so that it need not wait for the event loop between two.
 _AHEAD = 2
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -203,8 +205,8 @@ class Batcher:
     def _next_batch(self) -> list[Waiting]:
         now = time.monotonic()
         batch: list[Waiting] = []
-        images = 0
-        while self._waiting and images < PIECE:
+        images, wanted = 0, min(max(_BATCH_AT_LEAST, len(self._waiting) // 2), AT_ONCE)
+        while self._waiting and images < wanted:
             one = self._waiting.popleft()
             if one.left:
                 continue
