@@ -19,9 +19,8 @@ Array = NDArray[Any]
 Images = NDArray[np.float32]
 
 # Images that go through a graph at once: with 8 to 16 it is quickest, since what lies between its layers fits
-# the cache (benchmarks/inference.py). Up to AT_ONCE are not cut: every piece has to wait for the interpreter.
-_PIECE = 16
-AT_ONCE = 32
+# the cache; 64 at once take twice the time an image (benchmarks/inference.py).
+AT_ONCE = 16
 # onnxruntime's types as the Open Inference Protocol names them
 _DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
 
@@ -108,6 +107,7 @@ def _in_pieces(session: ort.InferenceSession, names: list[str], images: Images) 
         outputs: list[Array] = session.run(names, {"image": batch})
         return outputs
     pieces = [
-        session.run(names, {"image": batch[start : start + _PIECE]}) for start in range(0, len(batch), _PIECE)
+        session.run(names, {"image": batch[start : start + AT_ONCE]})
+        for start in range(0, len(batch), AT_ONCE)
     ]
     return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
