@@ -1,11 +1,11 @@
 """Twice the load that a server can bear, for a minute: what it still does, and how soon it is well again.
 
-What it can bear is the highest constant rate at which 99% of the requests are answered 200 within the deadline,
-found by bisection with the same client that then asks twice as much: it needs the same cores, and asking for
-more takes more of them from the server. The same is done with twice what wrk, a cheaper client, gets through 64
-connections. When the load ends a probe asks ten times a second, each time on a new connection, until the
-server is as quick as when idle: all probes of one second answered 200 and their median within twice the
-idle one's.
+What it can bear is the highest constant rate at which 99% of the requests are answered 200 within the
+deadline, found by bisection with the same client that then asks twice as much: it needs the same cores, and
+asking for more takes more of them from the server. The same is done with twice what wrk, a cheaper client,
+gets through 64 connections. When the load ends a probe asks ten times a second, each time on a new
+connection, until the server is as quick as when idle: all probes of one second answered 200 and their median
+within twice the idle one's.
 """
 
 import asyncio
