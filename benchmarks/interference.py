@@ -46,8 +46,8 @@ def infer_256(client: httpx.Client) -> httpx.Response:
     return client.post(f"/v2/models/{MODEL}/infer", content=body, headers=headers)
 
 
-KINDS: dict[str, tuple[Ask, int] | None] = {
-    "nothing else": None,
+KINDS: dict[str, tuple[Ask, int]] = {
+    "nothing else": (attack, 0),
     "attacks": (attack, CLIENTS),
     "certificates": (certify, CLIENTS),
     "256 images a request": (infer_256, 1),
@@ -64,7 +64,7 @@ def busy(server: Server, kind: str) -> Iterator[list[int]]:
             while not stop.is_set():
                 statuses.append(ask(client).status_code)
 
-    ask, count = KINDS[kind] or (attack, 0)
+    ask, count = KINDS[kind]
     threads = [threading.Thread(target=ask_again, args=(ask,)) for _ in range(count)]
     for thread in threads:
         thread.start()

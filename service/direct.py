@@ -43,7 +43,7 @@ class DirectPredictions:
     def __init__(self, service: Service, reception: Reception) -> None:
         self._service, self.reception = service, reception
         self._seconds = service.settings.request_timeout_ms / 1000
-        self.most_requests = service.settings.max_requests
+        self.most_requests = reception.most_requests
         self.in_progress = 0
 
     def begin(self, headers: Headers, body: bytes, reply: Reply, started: float) -> "Exchange | None":

@@ -35,7 +35,7 @@ class Reception:
         access_log: bool = False,
         tracing: Tracing | None = None,
     ) -> None:
-        self.keyring, self.most_requests, self.tracing = keyring, most_requests, tracing
+        self.keyring, self.most_requests, self._tracing = keyring, most_requests, tracing
         self._metrics_need_key, self._access_log = metrics_need_key, access_log
         self._in_progress = 0
         self._counters = _Counters()
@@ -68,8 +68,8 @@ class Reception:
         seconds = time.perf_counter() - call.started
         self._counters.book(call.route, status, seconds, call.stages)
         metrics.IN_PROGRESS.set(self._in_progress)
-        if self.tracing is not None:
-            self.tracing.record(method, call.route, call, seconds, status)
+        if self._tracing is not None:
+            self._tracing.record(method, call.route, call, seconds, status)
         if self._access_log or status >= 500:
             current_request_id.set(call.request_id.decode())
             fields = {

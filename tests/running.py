@@ -14,6 +14,12 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "2"
 WHITEBOX = Path(sys.executable).with_name("whitebox")
+JSON = b"Content-Type: application/json\r\n"
+
+
+def whole_request(body: bytes, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
+    """Returns the bytes of a request, to be sent at once or in pieces."""
+    return start + b"\r\nHost: x\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 @contextmanager

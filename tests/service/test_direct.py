@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import JSON, whole_request
 
 from service.app import create_app
 from service.direct import DirectPredictions
@@ -23,7 +24,6 @@ from service.settings import Settings
 
 HALF = [[0.5] * 28] * 28
 BODY = json.dumps({"images": [HALF]}).encode()
-JSON = b"Content-Type: application/json\r\n"
 
 
 class Running:
@@ -38,13 +38,14 @@ class Running:
             await call(edge, scope, receive, send)
 
         monkeypatch.setattr(Edge, "__call__", counted)
-        app = create_app(Settings(attack_workers=0, certify_workers=0, **options))
+        given = Settings(attack_workers=0, certify_workers=0, **options)
+        app = create_app(given)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         config = uvicorn.Config(
             app, port=self.port, http=ServingProtocol, log_config=None,
-            timeout_keep_alive=app_seconds(options), server_header=False,
+            timeout_keep_alive=given.keep_alive_seconds, server_header=False,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
         self.app = app
@@ -63,10 +64,6 @@ class Running:
             yield connection
 
 
-def app_seconds(options: dict[str, object]) -> int:
-    return int(options.get("keep_alive_seconds", 75))
-
-
 @pytest.fixture(scope="module")
 def module_patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
@@ -80,8 +77,8 @@ def service(module_patch) -> Iterator[Running]:
     running.stop()
 
 
-def request(body: bytes = BODY, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
-    return start + b"\r\nHost: x\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+def request(body: bytes = BODY, **parts: bytes) -> bytes:
+    return whole_request(body, **parts)
 
 
 def read_answer(

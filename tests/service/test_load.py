@@ -6,12 +6,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
 import pytest
-from running import running_server
+from running import JSON, running_server, whole_request
 
 from service.batcher import Batcher, WaitingRoom
 from service.engine import Engine
@@ -26,15 +26,21 @@ def engine(package) -> Engine:
     return Engine(package)
 
 
-def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
-    images, sizes = digits[0][:40], []
+def noting(engine: Engine, sizes: list[int]) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Infers, and notes how many images came together."""
 
     def infer(batch):
         sizes.append(len(batch))
         return engine.predict(batch)
 
+    return infer
+
+
+def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
+    images, sizes = digits[0][:40], []
+
     async def scenario():
-        batcher = Batcher(infer, WaitingRoom(1000))
+        batcher = Batcher(noting(engine, sizes), WaitingRoom(1000))
         asked = [
             batcher.predict(images[start : start + 2], time.monotonic() + 9) for start in range(0, 40, 2)
         ]
@@ -51,13 +57,9 @@ def test_a_large_request_is_shared_among_the_cores_and_comes_back_in_order(engin
     monkeypatch.setattr("service.batcher._CORES", 3)
     images, sizes = digits[0][:200], []
 
-    def infer(batch):
-        sizes.append(len(batch))
-        return engine.predict(batch)
-
     async def scenario():
         room = WaitingRoom(1000)
-        batcher = Batcher(infer, room)
+        batcher = Batcher(noting(engine, sizes), room)
         logits, probabilities = await batcher.predict(images, time.monotonic() + 9)
         with pytest.raises(DeadlineExceeded):
             await batcher.predict(images, time.monotonic() - 0.001)
@@ -95,13 +97,9 @@ def test_a_failed_batch_fails_each_request_and_the_next_one_works(engine, digits
 def test_who_waits_too_long_or_leaves_is_not_inferred(engine, digits):
     sizes = []
 
-    def infer(batch):
-        sizes.append(len(batch))
-        return engine.predict(batch)
-
     async def scenario():
         room = WaitingRoom(1000)
-        batcher = Batcher(infer, room)
+        batcher = Batcher(noting(engine, sizes), room)
         now = time.monotonic()
         late = asyncio.ensure_future(batcher.predict(digits[0][:4], now - 0.001))
         gone = asyncio.ensure_future(batcher.predict(digits[0][:8], now + 9))
@@ -268,13 +266,6 @@ def test_leaving_a_stream_ends_the_attack():
         assert time.monotonic() - started < 5
 
 
-def whole_request(body: bytes, headers: bytes = b"", path: bytes = b"/v1/predict") -> bytes:
-    return (
-        b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + headers
-        + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    )  # fmt: skip
-
-
 def exchange(connection: socket.socket, request: bytes) -> bytes:
     connection.sendall(request)
     answer = connection.recv(65536)
@@ -290,7 +281,7 @@ def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, 
     held = [send_head(strict, 5000) for _ in range(4)]
     time.sleep(0.3)
     with socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
-        refused = exchange(connection, whole_request(body, b"X-Request-ID: mine-1\r\n"))
+        refused = exchange(connection, whole_request(body, JSON + b"X-Request-ID: mine-1\r\n"))
         assert refused.startswith(b"HTTP/1.1 429 ")
         assert b"\r\nx-request-id: mine-1\r\n" in refused
         own_ids = {
