@@ -17,7 +17,7 @@ WORKDIR /src
 # reinstalls nothing.
 FROM venv AS serve-dependencies
 COPY pyproject.toml .
-RUN touch README.md LICENSE whitebox.py \
+RUN touch README.md LICENSE \
     && pip install ".[attack,otel]" \
     && pip uninstall --yes whitebox-serving
 
@@ -27,10 +27,12 @@ RUN pip install ".[train]" \
 
 # Only the distribution itself, laid out to be copied over a venv that holds the rest.
 FROM venv AS distribution
-COPY pyproject.toml README.md LICENSE whitebox.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY model model
 COPY service service
 COPY training training
+COPY evaluation evaluation
+COPY whitebox whitebox
 RUN pip install --no-deps --prefix /distribution .
 
 FROM base AS runtime

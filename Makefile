@@ -30,7 +30,7 @@ contract-test: .venv/dev.stamp ## 20,000 generated requests against the running 
 	deploy/contract-test
 
 audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own
-	$(BIN)/bandit --quiet --severity-level medium --recursive model service training whitebox.py
+	$(BIN)/bandit --quiet --severity-level medium --recursive evaluation model service training whitebox
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > .venv/audited.txt
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement .venv/audited.txt --progress-spinner off
 

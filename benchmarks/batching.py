@@ -17,7 +17,7 @@ import uvloop
 from benchmarks.measuring import save, show
 from benchmarks.serving import one_digit
 from service.app import create_app
-from service.batcher import Batcher, Done, Waiting
+from service.inference.batcher import Batcher, Done, Waiting
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)

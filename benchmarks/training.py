@@ -3,7 +3,7 @@
     WHITEBOX_DATA_DIR=... python -m benchmarks.training
 
 The plain way is one `conv2d` with all 64 kernels and one `max` over its responses, in autograd's graph;
-ours finds the winners piecewise without a graph (model/convolutional.py).
+ours finds the winners piecewise without a graph (model/layers/convolutional.py).
 """
 
 import json
@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measuring import save, seconds, show
-from model.convolutional import bright_map
+from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
-from training.data import load_digits
-from training.fit import Run, train
+from training.data.digits import load_digits
 from training.recipes import PAPER
+from training.train import Run, train
 
 EPOCHS = 3
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.affine import match_shapes
-from model.convolutional import bright_map
-from model.logical import claim
-from model.two_step import TwoStepTerms, two_step, two_step_slope
+from model.layers.affine import match_shapes
+from model.layers.convolutional import bright_map
+from model.layers.logical import claim
+from model.layers.two_step import TwoStepTerms, two_step, two_step_slope
 
 
 @dataclass(frozen=True)

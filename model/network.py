@@ -6,12 +6,12 @@ from typing import Any
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from model.affine import AffineLayer
-from model.artifact import WEIGHTS, ModelPackage
-from model.convolutional import ConvolutionalLayer
 from model.frozen import FrozenNetwork
-from model.logical import LogicalLayer
-from model.two_step import TwoStepLayer
+from model.layers.affine import AffineLayer
+from model.layers.convolutional import ConvolutionalLayer
+from model.layers.logical import LogicalLayer
+from model.layers.two_step import TwoStepLayer
+from model.package import WEIGHTS, ModelPackage
 
 IMAGE_SIZE = 28
 

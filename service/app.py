@@ -15,21 +15,23 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service import open_inference, problems, schemas
-from service.batcher import WaitingRoom
-from service.direct import DirectPredictions
-from service.edge import Edge
-from service.keys import Keyring
-from service.metrics import book_for_ever
-from service.reception import Reception
-from service.repository import Repository, ServedModel
-from service.routes import attack, certify, explain, health, kserve, metrics, models, predict
-from service.routes import open_inference as open_inference_routes
-from service.routes import repository as repository_routes
+from service.api import attack, certify, explain, health, metrics, models, predict, schemas
+from service.api import kserve_v1 as kserve
+from service.api.openinference import inference as open_inference_routes
+from service.api.openinference import repository as repository_routes
+from service.api.openinference import tensors as open_inference
+from service.api.state import Service
+from service.http import problems
+from service.http.admission import Reception
+from service.http.auth import Keyring
+from service.http.direct import DirectPredictions
+from service.http.middleware import Edge
+from service.inference.batcher import WaitingRoom
+from service.inference.model_repository import Repository, ServedModel
 from service.settings import Settings
-from service.state import Service
-from service.tracing import Tracing
-from service.worker_pool import WorkerPool
+from service.telemetry.metrics import book_for_ever
+from service.telemetry.tracing import Tracing
+from service.workers.pool import WorkerPool
 
 _LOGGER = logging.getLogger("service")
 _DESCRIPTION = """
@@ -83,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        # service.tracing and service.metrics see every request already, those that Edge answers too.
+        # service.telemetry sees every request already, those that Edge answers too.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)

@@ -10,10 +10,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.logs import set_up_logging
-from service.metrics import SHARED_DIRECTORY
-from service.protocol import ServingProtocol
+from service.http.protocol import ServingProtocol
 from service.settings import Settings
+from service.telemetry.logs import set_up_logging
+from service.telemetry.metrics import SHARED_DIRECTORY
 
 _LOG_LEVEL = "WHITEBOX_SERVER_LOG_LEVEL"
 

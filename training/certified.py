@@ -6,9 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from model.bounds import both_ends, bright_interval, margin_lower_bounds, shape_interval, two_step_interval
 from model.network import WhiteBoxNetwork
-from training.data import Digits
+from model.verification.interval_bounds import (
+    both_ends,
+    bright_interval,
+    margin_lower_bounds,
+    shape_interval,
+    two_step_interval,
+)
+from training.data.digits import Digits
 from training.errors import TrainingError
 from training.objectives import Objective
 

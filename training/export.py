@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.artifact import (
+from model.frozen import FrozenNetwork, Trace
+from model.network import IMAGE_SIZE, WhiteBoxNetwork
+from model.package import (
     EXPLAIN_GRAPH,
     PREDICT_GRAPH,
     PROGRAM,
@@ -19,9 +21,7 @@ from model.artifact import (
     ModelPackage,
     write_package,
 )
-from model.frozen import FrozenNetwork, Trace
-from model.network import IMAGE_SIZE, WhiteBoxNetwork
-from training.fit import Run
+from training.train import Run
 from training.versions import code_versions
 
 _OPSET = 20

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from training.data import Digits
+from training.data.digits import Digits
 
 _BATCH = 500
 

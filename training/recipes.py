@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from model.network import NetworkConfig
-from training.ablations import AblationConfig, Part
-from training.architectures import Config, config_to_dict
-from training.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.certified import Certified
 from training.errors import TrainingError
+from training.networks.ablations import AblationConfig, Part
+from training.networks.architectures import Config, config_to_dict
+from training.networks.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.objectives import Adversarial, CrossEntropy, Objective
 from training.schedules import LinearDecay, OneCycle, Schedule
 

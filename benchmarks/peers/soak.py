@@ -189,7 +189,7 @@ async def _kill_a_worker(server: Server, tally: Tally, chance: random.Random) ->
 
 def _is_worker(pid: int) -> bool:
     with suppress(OSError):
-        return b"service.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"service.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.convolutional import IMAGES_IN_CACHE
 from model.frozen import FrozenNetwork
-from model.two_step import TwoStepTerms, two_step
+from model.layers.convolutional import IMAGES_IN_CACHE
+from model.layers.two_step import TwoStepTerms, two_step
 
 # The slope of the staircase is averaged over this far to each side.
 _WINDOW = 0.2

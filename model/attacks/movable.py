@@ -19,10 +19,10 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
-from model.attacks.metered import margins
+from model.attacks.budget import margins
 from model.attacks.unsaturated import Unsaturated
 from model.frozen import FrozenNetwork
-from model.two_step import TwoStepTerms, two_step
+from model.layers.two_step import TwoStepTerms, two_step
 
 _SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.0)  # of the pixels that promise something, one at least
 _GREEDY_STEPS = 40

@@ -35,7 +35,7 @@ class AttackSettings:
     """One attack in full.
 
     Attributes:
-        attack: Its name in the catalogue.
+        attack: Its name in the registry.
         norm: The ball's norm.
         epsilon: The ball's radius, in units of the image's range [0, 1] (per pixel for linf).
         steps: Iterations; for square, queries. Default: `DEFAULT_STEPS`.

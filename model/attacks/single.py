@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.attacks import catalogue
+from model.attacks import registry
 from model.attacks.ball import Ball, Distance, distance
-from model.attacks.catalogue import Target
-from model.attacks.metered import Limits, MeteredModel, OnProgress, Stopped, StoppedBy, ignore_progress
+from model.attacks.budget import Limits, MeteredModel, OnProgress, Stopped, StoppedBy, ignore_progress
+from model.attacks.registry import Target
 from model.attacks.settings import MINIMUM_NORM, AttackSettings
 from model.frozen import FrozenNetwork
 
@@ -68,7 +68,7 @@ def attack_image(
 
 def _run(target: Target, settings: AttackSettings) -> StoppedBy:
     try:
-        target.model(catalogue.run(target, settings))  # an attack need not ask about its own answer
+        target.model(registry.run(target, settings))  # an attack need not ask about its own answer
     except Stopped as stopped:
         return stopped.reason
     return "finished"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from model.attacks.metered import margins
+from model.attacks.budget import margins
 
 # With margins up to this, float32 still holds the probability of the other classes with all its digits;
 # above 16.6 it rounds the true class to 1, and its gradient to 0.

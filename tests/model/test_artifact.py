@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from model.artifact import FILES, PackageError, read_package, write_package
 from model.network import WhiteBoxNetwork
+from model.package import FILES, PackageError, read_package, write_package
 
 
 @pytest.fixture

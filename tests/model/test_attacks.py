@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.attacks.ball import Ball, distance
-from model.attacks.metered import ADVERSARIAL_MARGIN, Limits
+from model.attacks.budget import ADVERSARIAL_MARGIN, Limits
 from model.attacks.settings import ATTACKS, MINIMUM_NORM, NORMS, AttackSettings
 from model.attacks.single import attack_image, shape_of_another_class
 

@@ -9,12 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from model.attacks import catalogue
+from model.attacks import registry
 from model.attacks.ball import Ball
-from model.attacks.metered import Limits, margins
+from model.attacks.budget import Limits, margins
 from model.attacks.settings import AttackName, AttackSettings, EvaluationName
 from model.attacks.single import attack_image, shape_of_another_class
-from model.bounds import (
+from model.frozen import FrozenNetwork
+from model.layers.convolutional import bright_map
+from model.verification import CERTAIN_MARGIN, Certifier
+from model.verification.interval_bounds import (
     Interval,
     both_ends,
     bright_interval,
@@ -23,9 +26,6 @@ from model.bounds import (
     shape_interval,
     two_step_interval,
 )
-from model.certify import CERTAIN_MARGIN, Certifier
-from model.convolutional import bright_map
-from model.frozen import FrozenNetwork
 
 pixels = hnp.arrays(np.float32, (1, 1, 28, 28), elements=st.floats(0, 1, width=32))
 
@@ -136,9 +136,7 @@ def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, atta
     assert holds.sum() > 20  # there are certificates to break
     some, true = some[holds], true[holds]
     steps = 100 if attack == "square" else 20
-    found = catalogue.run(
-        catalogue.Target(frozen, some, true), AttackSettings(attack, "linf", epsilon, steps)
-    )
+    found = registry.run(registry.Target(frozen, some, true), AttackSettings(attack, "linf", epsilon, steps))
     inside = torch.cat(
         [Ball(a[None], epsilon, "linf").project(b[None]) for a, b in zip(some, found, strict=True)]
     )
@@ -171,7 +169,7 @@ LIGHT_STEPS = {
 }
 
 
-def test_the_property_covers_the_catalogue():
+def test_the_property_covers_the_registry():
     # `auto` is apgd, fab and square; apgd-t needs four classes.
     everything = {*get_args(AttackName), *get_args(EvaluationName)}
     assert everything - LIGHT_STEPS.keys() == {"auto", "apgd-t"}
@@ -191,8 +189,8 @@ def test_whatever_the_image_the_epsilon_and_the_attack_a_certificate_holds(
     epsilon = share * certifier.certified_radius(image, true).item()
     assume(epsilon > 0 and certifier.certified(image, true, epsilon))
     start = shape_of_another_class(frozen, int(true))
-    target = catalogue.Target(frozen, image, true, lambda _images, _classes: start, frozen)
-    found = catalogue.run(target, AttackSettings(attack, "linf", epsilon, LIGHT_STEPS[attack], seed=seed))
+    target = registry.Target(frozen, image, true, lambda _images, _classes: start, frozen)
+    found = registry.run(target, AttackSettings(attack, "linf", epsilon, LIGHT_STEPS[attack], seed=seed))
     inside = Ball(image, epsilon, "linf").project(found)
     assert Ball(image, epsilon, "linf").radius_of(inside) <= epsilon
     assert frozen(inside).argmax() == true

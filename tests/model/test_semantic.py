@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from model.affine import AffineFeature, AffineLayer, match_shapes
-from model.convolutional import ConvolutionalFeature, ConvolutionalLayer, bright_map
-from model.logical import LogicalFeature, LogicalLayer, XorFeature, claim
-from model.two_step import RealValuedFeature
-from model.warp import warp
+from model.layers.affine import AffineFeature, AffineLayer, match_shapes
+from model.layers.convolutional import ConvolutionalFeature, ConvolutionalLayer, bright_map
+from model.layers.logical import LogicalFeature, LogicalLayer, XorFeature, claim
+from model.layers.two_step import RealValuedFeature
+from model.layers.warp import warp
 
 
 def test_real_valued_feature_matches_what_lies_in_its_interval():

@@ -7,17 +7,17 @@ import pytest
 import torch
 from running import ROOT
 
-from model.artifact import read_package
-from model.attacks import catalogue
-from model.attacks.metered import Limits, margins
+from model.attacks import registry
+from model.attacks.budget import Limits, margins
 from model.attacks.settings import AttackSettings
-from model.bounds import Interval
-from model.certify import CERTAIN_MARGIN, Certifier
-from model.certify.dual import Opposition
-from model.certify.planes import Planes
-from model.certify.stages import decide
-from model.convolutional import bright_map
+from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
+from model.package import read_package
+from model.verification import CERTAIN_MARGIN, Certifier
+from model.verification.interval_bounds import Interval
+from model.verification.lagrangian import Opposition
+from model.verification.linear_bounds import Planes
+from model.verification.stages import decide
 
 EPSILON = 0.3
 
@@ -42,8 +42,8 @@ def left_open(certified, certifier, images, digits):
     bounds = torch.cat([certifier.margin_lower_bound(*piece, EPSILON) for piece in pieces])
     right = certified(images).argmax(dim=1) == classes
     chosen = (right & (bounds <= CERTAIN_MARGIN)).nonzero()[:, 0]
-    target = catalogue.Target(certified, images[chosen], classes[chosen])
-    found = catalogue.run(target, AttackSettings("apgd", "linf", EPSILON, 100))
+    target = registry.Target(certified, images[chosen], classes[chosen])
+    found = registry.run(target, AttackSettings("apgd", "linf", EPSILON, 100))
     return images[chosen], classes[chosen], ~target.withstands(found)
 
 
@@ -77,9 +77,9 @@ def test_later_stages_certify_what_intervals_leave_open(certified, certifier, le
     }
     proved = [index for index, decision in decisions.items() if decision.certified]
     assert proved
-    target = catalogue.Target(certified, images[proved], classes[proved])
+    target = registry.Target(certified, images[proved], classes[proved])
     for attack, steps in (("pgd", 100), ("fgsm", None), ("square", 500)):
-        found = catalogue.run(target, AttackSettings(attack, "linf", EPSILON, steps, restarts=2))
+        found = registry.run(target, AttackSettings(attack, "linf", EPSILON, steps, restarts=2))
         assert target.withstands(found).all()
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.two_step import TwoStepLayer, two_step_slope
+from model.layers.two_step import TwoStepLayer, two_step_slope
 
 
 def by_pieces(x: float, levels, thresholds, scales) -> float:

@@ -7,12 +7,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from model.artifact import PREDICT_GRAPH
-from model.attacks.metered import Limits
+from model.attacks.budget import Limits
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
-from model.certify import Certifier
-from model.verdict import assess
+from model.package import PREDICT_GRAPH
+from model.verification import Certifier
+from model.verification.verdict import assess
 
 EPSILON = 0.3
 

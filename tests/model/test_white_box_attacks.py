@@ -5,12 +5,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.attacks import catalogue
+from model.attacks import registry
 from model.attacks.bpda import SmoothSurrogate
-from model.attacks.metered import margins
+from model.attacks.budget import margins
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
-from model.two_step import two_step, two_step_slope
+from model.layers.two_step import two_step, two_step_slope
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def weak(frozen, images, classes):
 
 
 def attacked(frozen, images, classes, name, epsilon=0.3, steps=20, seed=0):
-    target = catalogue.Target(frozen, images, classes, white_box=frozen)
-    return catalogue.run(target, AttackSettings(name, "linf", epsilon, steps, seed=seed))
+    target = registry.Target(frozen, images, classes, white_box=frozen)
+    return registry.run(target, AttackSettings(name, "linf", epsilon, steps, seed=seed))
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
@@ -85,7 +85,7 @@ def test_surrogate_goes_backward_more_smoothly(frozen, images):
 def test_white_box_attacks_refuse_a_closed_model(frozen, images, classes):
     for name in ("bpda", "movable"):
         with pytest.raises(ValueError, match="white box"):
-            catalogue.run(catalogue.Target(frozen, images[:1], classes[:1]), AttackSettings(name))
+            registry.run(registry.Target(frozen, images[:1], classes[:1]), AttackSettings(name))
 
 
 def test_cross_entropy_keeps_its_gradient_on_a_very_confident_network(frozen, images, classes):

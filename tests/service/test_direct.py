@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from running import JSON, whole_request
 
 from service.app import create_app
-from service.direct import DirectPredictions
-from service.edge import Edge
-from service.intake import SMALL_BODY
-from service.protocol import ServingProtocol
+from service.http.body import SMALL_BODY
+from service.http.direct import DirectPredictions
+from service.http.middleware import Edge
+from service.http.protocol import ServingProtocol
 from service.settings import Settings
 
 HALF = [[0.5] * 28] * 28

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from running import ROOT
 
-from service.schemas import PARTS, ExplainAnswer
+from service.api.schemas import PARTS, ExplainAnswer
 
 
 def ask(client, images, **rest):

@@ -18,7 +18,7 @@ import pytest
 from running import PACKAGE, ROOT, running_server, worker_ids
 
 from service.app import create_app
-from service.engine import Engine
+from service.inference.engine import Engine
 from service.settings import Settings
 
 FIVE = (ROOT / "examples" / "five.png").read_bytes()

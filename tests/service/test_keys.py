@@ -6,8 +6,8 @@ import httpx
 import pytest
 from running import running_server
 
-from service.keys import Keyring
-from service.problems import Unauthorized
+from service.http.auth import Keyring
+from service.http.problems import Unauthorized
 from service.settings import Settings, SettingsError
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}

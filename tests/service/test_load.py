@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from running import JSON, running_server, whole_request
 
-from service.batcher import Batcher, WaitingRoom
-from service.engine import Engine
-from service.problems import DeadlineExceeded, QueueFull
-from service.turns import Turns
+from service.http.problems import DeadlineExceeded, QueueFull
+from service.http.turns import Turns
+from service.inference.batcher import Batcher, WaitingRoom
+from service.inference.engine import Engine
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
@@ -54,7 +54,7 @@ def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
 
 
 def test_a_large_request_is_shared_among_the_cores_and_comes_back_in_order(engine, digits, monkeypatch):
-    monkeypatch.setattr("service.batcher._CORES", 3)
+    monkeypatch.setattr("service.inference.batcher._CORES", 3)
     images, sizes = digits[0][:200], []
 
     async def scenario():

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service import number_lists
-from service.intake import SMALL_BODY, images_of
-from service.number_lists import images_alone
-from service.schemas import PredictRequest
+from service.api.schemas import PredictRequest
+from service.codecs import json_images as number_lists
+from service.codecs.json_images import images_alone
+from service.http.body import SMALL_BODY, images_of
 from service.settings import Settings
 
 MOST = 16

@@ -12,8 +12,8 @@ from kserve.protocol.infer_type import RequestedOutput
 from running import ROOT
 from tritonclient.utils import InferenceServerException
 
-from service.engine import Engine
-from service.open_inference import JSON_LENGTH
+from service.api.openinference.tensors import JSON_LENGTH
+from service.inference.engine import Engine
 
 MODEL = "mnist-3v5"
 INFER = f"/v2/models/{MODEL}/infer"

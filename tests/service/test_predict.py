@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.schemas import PredictAnswer
+from service.api.schemas import PredictAnswer
 
 LABELS = ("3", "5")
 

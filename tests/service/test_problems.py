@@ -11,7 +11,7 @@ import pytest
 from running import ROOT
 
 from service.app import create_app
-from service.problems import Problem, ProblemBody
+from service.http.problems import Problem, ProblemBody
 from service.settings import Settings
 
 BLANK = [[0.0] * 28] * 28

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from running import PACKAGE, ROOT, running_server
 
+from service.api.schemas import ModelDetails, ModelList
 from service.app import create_app
-from service.digits import NotADigitError, digit_from_png
-from service.repository import newest_packages
-from service.schemas import ModelDetails, ModelList
+from service.codecs.preprocessing import NotADigitError, digit_from_png
+from service.inference.model_repository import newest_packages
 from service.settings import SHIPPED_MODELS, Settings
 
 
@@ -40,7 +40,7 @@ async def main():
             assert (await client.post("/v1/attack", json=attack, timeout=120)).status_code == 200
             assert (await client.get("/openapi.json")).status_code == 200
 
-import whitebox
+import whitebox.cli
 asyncio.run(main())
 assert "torch" not in sys.modules
 """

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from running import PACKAGE
 
-from service.engine import Engine
-from service.jobs import certify_job
-from service.problems import WorkersUnavailable
-from service.worker_pool import WorkerPool
+from service.http.problems import WorkersUnavailable
+from service.inference.engine import Engine
+from service.workers.messages import certify_job
+from service.workers.pool import WorkerPool
 
 
 async def _until(condition) -> None:

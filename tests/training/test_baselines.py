@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from model.network import NetworkConfig, WhiteBoxNetwork
-from training.ablations import AblatedNetwork, AblationConfig
-from training.architectures import build
-from training.baselines import SmallCnn, ThresholdedCnnConfig
+from training.networks.ablations import AblatedNetwork, AblationConfig
+from training.networks.architectures import build
+from training.networks.baselines import SmallCnn, ThresholdedCnnConfig
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from training.certificates import add_to_card, certified_accuracy
-from training.data import load_digits
+from evaluation.certificates import add_to_card, certified_accuracy
+from training.data.digits import load_digits
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from model.attacks.metered import margins
+from model.attacks.budget import margins
 from training.certified import Certified, generalised_cross_entropy, worst_logits
-from training.data import load_digits
+from training.data.digits import load_digits
 from training.errors import TrainingError
 
 

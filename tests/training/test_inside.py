@@ -7,10 +7,10 @@ import torch
 from running import PACKAGE
 from typer.testing import CliRunner
 
+from evaluation.introspection import inside, start_of
 from model.network import WhiteBoxNetwork
-from training.data import load_digits
-from training.inside import inside, start_of
-from whitebox import app
+from training.data.digits import load_digits
+from whitebox.cli import app
 
 FEW_STEPS = 50
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.data import load_digits
+from training.data.digits import load_digits
 from training.objectives import Adversarial, CrossEntropy, count_correct
 from training.schedules import LinearDecay, OneCycle
 

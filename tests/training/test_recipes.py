@@ -10,11 +10,11 @@ from running import ROOT
 from safetensors.torch import load_file
 
 from model.network import WhiteBoxNetwork
-from training.architectures import build, config_from_dict, config_to_dict
-from training.data import Digits, load_digits
+from training.data.digits import Digits, load_digits
 from training.errors import TrainingError
-from training.fit import Run, RunError, train
+from training.networks.architectures import build, config_from_dict, config_to_dict
 from training.recipes import PAPER, RECIPES, Noise, find_recipe
+from training.train import Run, RunError, train
 
 DOCS = ROOT / "docs" / "training.md"
 

@@ -1,6 +1,6 @@
 """Reliability: small exact numbers."""
 
-from training.evaluation.reliability import reliability
+from evaluation.harness.reliability import reliability
 
 
 def test_precision_and_recall_of_five_answers():

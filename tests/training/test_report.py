@@ -11,12 +11,12 @@ from PIL import Image
 from running import ROOT, WHITEBOX
 from typer.testing import CliRunner
 
+from evaluation.introspection import inside, start_of
+from evaluation.report.cards import EXPECTED, CardError
+from evaluation.report.document import Report, make_report
 from model.network import NetworkConfig, WhiteBoxNetwork
-from training.data import load_digits
-from training.inside import inside, start_of
-from training.report.cards import EXPECTED, CardError
-from training.report.document import Report, make_report
-from whitebox import app
+from training.data.digits import load_digits
+from whitebox.cli import app
 
 FEW_STEPS = 20
 PUBLISHED = ROOT / "docs" / "RESULTS.md"

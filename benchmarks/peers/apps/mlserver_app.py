@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime; its adaptive batching is set by MLSERVER_MODEL_MAX_BATCH_* (catalogue.py)."""
+"""MLServer: a custom runtime; its adaptive batching is set by MLSERVER_MODEL_MAX_BATCH_* (registry.py)."""
 
 import os
 

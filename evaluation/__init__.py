@@ -1,0 +1,1 @@
+"""How a network is judged: the evaluation harness, introspection, and the page of results."""

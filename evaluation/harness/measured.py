@@ -1,0 +1,111 @@
+"""What the shards of one evaluation add up to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.harness.shard import ShardResult
+from evaluation.harness.suite import Attack, Planned
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One attack or certificate on all its digits.
+
+    Attributes:
+        planned: What was measured.
+        digits: Index of each measured digit in the data.
+        withstood: Whether it withstood, or is certified.
+        seconds: Summed over the shards.
+        skipped: For how many digits a certificate stood in.
+        details: Further numbers of some attacks, by name.
+    """
+
+    planned: Planned
+    digits: NDArray[np.intp]
+    withstood: Flags
+    seconds: float
+    skipped: int
+    details: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def joined(cls, planned: Planned, digits: NDArray[np.intp], shards: list[ShardResult]) -> "Measured":
+        """Puts the shards of one measurement together, in order."""
+        details = {
+            name: np.concatenate([np.asarray(shard.details[name]) for shard in shards])
+            for name in shards[0].details
+        }
+        withstood = np.concatenate([np.asarray(shard.withstood, dtype=bool) for shard in shards])
+        seconds, skipped = sum(shard.seconds for shard in shards), sum(shard.skipped for shard in shards)
+        return cls(planned, digits, withstood, seconds, skipped, details)
+
+    @property
+    def epsilon(self) -> float:
+        """Radius of the ball."""
+        planned = self.planned
+        return planned.settings.epsilon if isinstance(planned, Attack) else planned.epsilon
+
+    @property
+    def share(self) -> float:
+        """Which share of the digits withstood, or is certified."""
+        return float(self.withstood.mean())
+
+    def broken_of(self, count: int) -> Flags:
+        """Tells for each of all `count` digits whether it was measured and did not withstand."""
+        broken = np.zeros(count, dtype=bool)
+        broken[self.digits] = ~self.withstood
+        return broken
+
+
+def broken_by_any(measured: Iterable[Measured], count: int) -> Flags:
+    """Tells for each of all `count` digits whether any of the attacks broke it."""
+    flags = [one.broken_of(count) for one in measured]
+    return np.logical_or.reduce(flags) if flags else np.zeros(count, dtype=bool)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything that an evaluation measured.
+
+    Attributes:
+        epsilon: Radius of the ball of the rows.
+        right: Which digits are classified right, unattacked.
+        by_name: Every attack and certificate.
+    """
+
+    epsilon: float
+    right: Flags
+    by_name: Mapping[str, Measured]
+
+    def attacks(self, role: str) -> dict[str, Measured]:
+        """Returns the attacks of a role, by name, in the order of the suite."""
+        return {
+            name: one
+            for name, one in self.by_name.items()
+            if isinstance(one.planned, Attack) and one.planned.role == role
+        }
+
+    def certificates(self) -> dict[float, Measured]:
+        """Returns the certificates by epsilon."""
+        return {one.epsilon: one for one in self.by_name.values() if not isinstance(one.planned, Attack)}
+
+    def worst_case(self) -> Flags:
+        """Tells which digits withstood everything that ran inside the ball, points of curves included."""
+        inside = [
+            one
+            for one in self.by_name.values()
+            if isinstance(one.planned, Attack) and one.epsilon <= self.epsilon
+        ]
+        return self.right & ~broken_by_any(inside, len(self.right))
+
+    def curves(self) -> dict[str, dict[float, Measured]]:
+        """Returns the attacks measured at many epsilons: by name, then by epsilon in rising order."""
+        curves: dict[str, dict[float, Measured]] = {}
+        for one in self.attacks("curve").values():
+            assert isinstance(one.planned, Attack)
+            curves.setdefault(one.planned.kind, {})[one.epsilon] = one
+        return {name: dict(sorted(points.items())) for name, points in curves.items()}

@@ -1,0 +1,168 @@
+"""What is measured, as plain data: attacks and certificates, each on all digits or on some."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from model.attacks.registry import CLASSES_FOR_TARGETED_DLR
+from model.attacks.settings import AttackSettings
+from training.errors import TrainingError
+
+CERTIFIED_EPSILONS = (0.1, 0.2, 0.3)
+CURVE_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+CURVE_ATTACKS = ("pgd-40", "apgd-ce")
+CURVE_DIGITS = 300
+BOUNDARY_DIGITS = 100
+
+QUICK = ("fgsm", "pgd-40", "apgd-ce")
+# These together are AutoAttack: the set for two or three classes, and the standard one.
+AUTO = "auto"
+AUTO_MEMBERS = ("apgd-ce", "fab-t", "square")
+AUTO_MEMBERS_OF_MANY = ("apgd-ce", "apgd-t", "fab-t", "square")
+
+# A certificate may stand in for these; the others are cheap and run on every digit as a cross-check.
+EXPENSIVE = frozenset({"pgd-100x10", "apgd-t", "fab-t", "square", "bpda", "movable"})
+BLACK_BOX = frozenset({"square", "boundary"})
+NEED_WHITE_BOX = frozenset({"movable"})
+
+
+Role = Literal["row", "curve", "unbounded"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack of a suite.
+
+    Attributes:
+        name: In cards, and after `--attack`.
+        settings: Everything that the registry needs to know.
+        digits: On how many digits, spread evenly; None for all.
+        role: A row of the card, a point of a curve of accuracy against epsilon, or the check that
+            an unbounded attack always succeeds.
+    """
+
+    name: str
+    settings: AttackSettings
+    digits: int | None = None
+    role: Role = "row"
+
+    @property
+    def kind(self) -> str:
+        """The name without the epsilon of a curve's point."""
+        return self.name.partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Counting the digits that a certificate protects within epsilon."""
+
+    epsilon: float
+    digits: None = None
+
+    @property
+    def name(self) -> str:
+        """Names it among parts and in messages."""
+        return f"certificate-{self.epsilon:g}"
+
+
+Planned = Attack | Certificate
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Everything that one evaluation measures beside clean accuracy, and where it looks."""
+
+    epsilon: float
+    classes: int
+    planned: tuple[Planned, ...]
+    trust_certificates: bool = False
+
+    def only(self, names: Sequence[str]) -> "Suite":
+        """Returns the suite with the attacks of these names only; `auto` stands for its members.
+
+        Raises:
+            TrainingError: There is no such attack, or not for this network.
+        """
+        known = {planned.name: planned for planned in self.planned if is_row(planned)}
+        wanted = [m for name in names for m in (auto_members(self.classes) if name == AUTO else (name,))]
+        for name in wanted:
+            if name not in known:
+                whether = "There is no attack" if name not in rows(self.epsilon) else "This network rules out"
+                raise TrainingError(f"{whether} {name!r}. Attacks: {', '.join([*known, AUTO])}.")
+        return replace(self, planned=tuple(known[name] for name in dict.fromkeys(wanted)))
+
+
+def rows(epsilon: float) -> dict[str, Attack]:
+    """Returns every attack that can be a row of a card, by name."""
+
+    def row(name: str, settings: AttackSettings, digits: int | None = None) -> Attack:
+        return Attack(name, replace(settings, epsilon=epsilon), digits)
+
+    attacks = [
+        row("fgsm", AttackSettings("fgsm")),
+        row("pgd-40", AttackSettings("pgd", epsilon=epsilon)),
+        row("pgd-100x10", AttackSettings("pgd", steps=100, restarts=10, step_size=round(epsilon / 10, 6))),
+        row("apgd-ce", AttackSettings("apgd")),
+        row("apgd-t", AttackSettings("apgd-t")),
+        row("fab-t", AttackSettings("fab")),
+        row("square", AttackSettings("square")),
+        row("bpda", AttackSettings("bpda", restarts=2)),
+        row("movable", AttackSettings("movable", restarts=2)),
+        row("boundary", AttackSettings("boundary"), BOUNDARY_DIGITS),
+    ]
+    return {attack.name: attack for attack in attacks}
+
+
+def auto_members(classes: int) -> tuple[str, ...]:
+    """Returns the attacks that make up AutoAttack for so many classes."""
+    return AUTO_MEMBERS_OF_MANY if classes >= CLASSES_FOR_TARGETED_DLR else AUTO_MEMBERS
+
+
+def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> Suite:
+    """Returns everything that can be measured.
+
+    Args:
+        epsilon: Radius of the L-inf ball.
+        classes: Of the network.
+        white_box: Whether certificates and attacks can look inside.
+        smooth: Whether there is a surrogate with smooth gradients.
+    """
+    left_out = {name for name in NEED_WHITE_BOX if not white_box}
+    left_out |= set() if smooth else {"bpda"}
+    left_out |= set() if classes >= CLASSES_FOR_TARGETED_DLR else {"apgd-t"}
+    attacks = [attack for name, attack in rows(epsilon).items() if name not in left_out]
+    certified = sorted({0.0, epsilon, *CERTIFIED_EPSILONS, *CURVE_EPSILONS})
+    certificates = [Certificate(e) for e in certified] if white_box else []
+    return Suite(epsilon, classes, (*certificates, *attacks, *_curves(), *_unbounded()))
+
+
+def is_row(planned: Planned) -> bool:
+    """Tells whether this is an attack that makes a row of the card."""
+    return isinstance(planned, Attack) and planned.role == "row"
+
+
+def _curves() -> list[Attack]:
+    return [
+        Attack(f"{name}@{epsilon:g}", rows(epsilon)[name].settings, CURVE_DIGITS, "curve")
+        for name in CURVE_ATTACKS
+        for epsilon in CURVE_EPSILONS
+    ]
+
+
+def _unbounded() -> list[Attack]:
+    return [
+        Attack(f"{name}@1", rows(1.0)[name].settings, CURVE_DIGITS, "unbounded") for name in CURVE_ATTACKS
+    ]
+
+
+# Milliseconds that one step takes for one image, roughly, so that progress can tell the time left.
+_STEP_COST = {"fab": 0.5, "square": 0.06, "boundary": 0.1, "bpda": 0.6, "movable": 1.0}
+_CERTIFICATE_COST = 3.0
+
+
+def cost(planned: Planned) -> float:
+    """Returns roughly how many milliseconds one image takes."""
+    if isinstance(planned, Certificate):
+        return _CERTIFICATE_COST
+    settings = planned.settings
+    return _STEP_COST.get(settings.attack, 0.3) * settings.effective_steps * settings.restarts

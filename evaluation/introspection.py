@@ -1,0 +1,179 @@
+"""What is inside a white-box network, as plain numbers that figures are drawn from.
+
+    whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
+
+The learned numbers are all there (bases, poses, rows); with them, what each layer makes of some digits
+and the smallest change of each of these digits that the Boundary attack finds.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.attacks import registry
+from model.attacks.ball import distance
+from model.attacks.registry import Target
+from model.attacks.settings import DEFAULT_STEPS, AttackSettings
+from model.frozen import FrozenNetwork, Trace
+from model.layers.two_step import TwoStepLayer, two_step
+from model.network import IMAGE_SIZE, WhiteBoxNetwork
+from training.data.digits import Digits
+from training.versions import code_versions
+
+_DECIMALS = 4
+_CURVE_POINTS = 201
+_RIGHT_DIGITS = 8  # shared among the classes, at least one each
+_CLAIMS = 2  # the answer and the runner-up
+BOUNDARY_STEPS = DEFAULT_STEPS["boundary"]
+_FURTHEST = float(IMAGE_SIZE)  # no two images are further apart in L2: all 28 x 28 pixels from 0 to 1
+
+
+def start_of(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetwork:
+    """Returns the network as it was before its training.
+
+    Args:
+        network: The trained one.
+        training: Recipe and seed, as recipe.json and a package's manifest record them.
+    """
+    torch.manual_seed(training["seed"])
+    start = WhiteBoxNetwork(network.config)
+    with torch.no_grad():
+        for name, values in training["recipe"].get("start", {}).items():
+            start.get_parameter(name).copy_(torch.tensor(values))
+    return start
+
+
+def inside(
+    network: WhiteBoxNetwork, start: WhiteBoxNetwork, digits: Digits, boundary_steps: int = BOUNDARY_STEPS
+) -> dict[str, Any]:
+    """Returns all that the figures of a network need, rounded to four digits.
+
+    Args:
+        network: The trained network.
+        start: The same network before its training.
+        digits: Some are chosen: the first ones that are classified right, and the first that is not.
+        boundary_steps: Of the attack that looks for the smallest change.
+    """
+    frozen = network.freeze().eval()
+    boundary = AttackSettings("boundary", "l2", epsilon=_FURTHEST, steps=boundary_steps)
+    x = torch.linspace(0, 1, _CURVE_POINTS)
+    return {
+        "labels": list(network.config.labels),
+        "config": network.config.to_dict(),
+        "learnable_numbers": network.learnable_numbers(),
+        "code": code_versions(),
+        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+        "two_step": {
+            "x": _numbers(x),
+            "before": _staircase(start.two_step, x),
+            "after": _staircase(network.two_step, x),
+        },
+        "kernels": _numbers(frozen.kernels),
+        "shapes": {"bases": _numbers(network.affine.base), "poses": _numbers(network.affine.poses)},
+        "rows": _numbers(network.logical.base * network.logical.live),
+        "boundary": boundary.to_dict(),
+        "digits": _seen(frozen, digits, boundary),
+    }
+
+
+def _staircase(layer: TwoStepLayer, x: Tensor) -> dict[str, Any]:
+    with torch.no_grad():
+        y = two_step(x[:, None, None, None], layer.terms())[:, 0, 0, 0]
+    return {
+        "levels": _numbers(layer.levels),
+        "thresholds": _numbers(layer.thresholds),
+        "scales": _numbers(layer.scales),
+        "y": _numbers(y),
+    }
+
+
+@torch.no_grad()
+def _seen(network: FrozenNetwork, digits: Digits, boundary: AttackSettings) -> list[dict[str, Any]]:
+    """Returns each chosen digit with what the layers make of it and its smallest change."""
+    right = torch.cat([network(images) for images in digits.images.split(200)]).argmax(1) == digits.classes
+    chosen = _chosen(right, digits)
+    images, classes = digits.images[chosen], digits.classes[chosen]
+    trace = network.trace(images)
+    seen = [
+        {
+            "index": int(index),
+            "label": digits.labels[int(classes[n])],
+            "image": _numbers(images[n, 0]),
+            "two_step": _numbers(trace.two_step[n]),
+            "bright": _numbers(trace.bright[n]),
+            "claims": _claims(trace, n, digits.labels),
+        }
+        for n, index in enumerate(chosen)
+    ]
+    attacked = right[chosen]
+    found = _nearest_mistakes(network, images[attacked], classes[attacked], digits, boundary)
+    for digit, mistake in zip([d for d, hit in zip(seen, attacked, strict=True) if hit], found, strict=True):
+        digit["nearest_mistake"] = mistake
+    return seen
+
+
+def _chosen(right: Tensor, digits: Digits) -> Tensor:
+    """Returns indices: the first digits of each class that are right, class by class, and one wrong."""
+    each = max(1, _RIGHT_DIGITS // len(digits.labels))
+    of_class = [(right & (digits.classes == c)).nonzero()[:each, 0] for c in range(len(digits.labels))]
+    return torch.cat([*of_class, (~right).nonzero()[:1, 0]])
+
+
+def _claims(trace: Trace, n: int, labels: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Returns the answer and the runner-up: whose shape claims them and what each pixel adds."""
+    best = trace.logits[n].topk(_CLAIMS).indices.tolist()
+    own = len(trace.shapes[n]) // len(labels)  # features are ordered by class, `own` for each
+    claims = []
+    for c in best:
+        shape = c * own + int(trace.claim_pose[n, c])
+        claims.append(
+            {
+                "label": labels[c],
+                "logit": round(float(trace.logits[n, c]), _DECIMALS),
+                "shape": shape,
+                "pose": int(trace.pose[n, shape]),
+                "attribution": _numbers(trace.attribution_two_step[n, c]),
+            }
+        )
+    return claims
+
+
+def _nearest_mistakes(
+    network: FrozenNetwork, images: Tensor, classes: Tensor, digits: Digits, settings: AttackSettings
+) -> list[dict[str, Any]]:
+    """Returns for each image the nearest one that the attack found in another class."""
+    starts = _nearest_of_another_class(network, images, classes, digits)
+    target = Target(network, images, classes, lambda _images, _classes: starts)
+    found = registry.run(target, settings)
+    answers = network(found).argmax(dim=1)
+    mistakes = []
+    for image, other, answer in zip(images, found, answers.tolist(), strict=True):
+        apart = distance(image, other)
+        mistakes.append(
+            {
+                "label": digits.labels[answer],
+                "image": _numbers(other[0]),
+                "l2": round(apart.l2, _DECIMALS),
+                "linf": round(apart.linf, _DECIMALS),
+            }
+        )
+    return mistakes
+
+
+def _nearest_of_another_class(
+    network: FrozenNetwork, images: Tensor, classes: Tensor, digits: Digits
+) -> Tensor:
+    """Returns for each image (N, 1, 28, 28) the nearest of `digits` that the network answers otherwise."""
+    answers = torch.cat([network(some) for some in digits.images.split(200)]).argmax(dim=1)
+    apart = torch.cdist(images.flatten(1), digits.images.flatten(1))  # (N, digits)
+    apart[answers[None] == classes[:, None]] = torch.inf
+    return digits.images[apart.argmin(dim=1)]
+
+
+def _numbers(values: Tensor) -> Any:  # noqa: ANN401 (nested lists, as deep as the tensor)
+    """Returns nested lists of rounded numbers; a whole number takes one character in JSON, not three."""
+    if values.dim() == 0:
+        number = round(float(values), _DECIMALS)
+        return int(number) if number == int(number) else number
+    return [_numbers(value) for value in values.detach()]

@@ -1,0 +1,120 @@
+"""The whole page: put together, written, or held against what is on disk.
+
+whitebox report            writes docs/RESULTS.md and docs/results/pictures/
+whitebox report --check    tells whether they are what the cards give
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.report import measured, paper_numbers, pictured, provenance
+from evaluation.report.cards import Cards, read_cards
+from evaluation.report.page import Picture, Section
+from model.package import write_atomically
+
+_SECTIONS = (
+    paper_numbers.goals,
+    measured.models,
+    paper_numbers.paper,
+    measured.attacks,
+    measured.seeds,
+    pictured.proved,
+    pictured.by_epsilon,
+    pictured.reliability,
+    measured.checks,
+    pictured.two_step,
+    pictured.kernels,
+    pictured.bases,
+    pictured.poses,
+    pictured.logical_rows,
+    pictured.layers,
+    pictured.nearest_mistakes,
+    pictured.learning,
+    measured.training_log,
+    provenance.provenance,
+)
+_PICTURES = "pictures"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that has been put together but not drawn.
+
+    Attributes:
+        page: Where its text belongs.
+        text: The whole text.
+        pictures: What it shows.
+        pictures_directory: Where its pictures belong; they are all that is in there.
+    """
+
+    page: Path
+    text: str
+    pictures: list[Picture]
+    pictures_directory: Path
+
+    def write(self) -> None:
+        """Writes text and pictures, and removes pictures that the page no longer shows."""
+        self.pictures_directory.mkdir(parents=True, exist_ok=True)
+        for picture in self.pictures:
+            write_atomically(self.pictures_directory / picture.file, picture.content())
+        for path in self._strangers():
+            path.unlink()
+        self.page.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.page, self.text.encode())
+
+    def out_of_date(self) -> list[Path]:
+        """Returns the files on disk that are not what the cards give."""
+        stale = [] if _text_of(self.page) == self.text else [self.page]
+        for picture in self.pictures:
+            path = self.pictures_directory / picture.file
+            if not path.exists() or picture.source.encode() not in path.read_bytes():
+                stale.append(path)
+        return [*stale, *self._strangers()]
+
+    def _strangers(self) -> list[Path]:
+        known = {picture.file for picture in self.pictures}
+        return sorted(path for path in self.pictures_directory.glob("*") if path.name not in known)
+
+
+def make_report(cards_directory: Path, page: Path) -> Report:
+    """Puts the page together from all cards of a directory.
+
+    Raises:
+        CardError: A card cannot be read.
+    """
+    cards = read_cards(cards_directory)
+    pictures_directory = cards_directory.parent / _PICTURES
+    sections = [section(cards) for section in _SECTIONS]
+    place = Path(os.path.relpath(pictures_directory, page.parent)).as_posix()
+    contents = "\n".join(f"- [{section.title}](#{_anchor(section.title)})" for section in sections)
+    parts = [_heading(cards, page), contents, *(_markdown(section, place) for section in sections)]
+    pictures = [picture for section in sections for picture in section.pictures]
+    return Report(page, "\n\n".join(parts) + "\n", pictures, pictures_directory)
+
+
+def _heading(cards: Cards, page: Path) -> str:
+    place = Path(os.path.relpath(cards.directory, page.parent)).as_posix()
+    return (
+        "# Results\n\n"
+        f"Made by `whitebox report` from the [cards]({place}) alone; do not edit. A card holds what was "
+        "measured of one network, with digits, settings, code and machine; the commands stand [at the end]"
+        "(#how-it-was-measured). `whitebox report --check` tells whether this page is what the cards give."
+    )
+
+
+def _markdown(section: Section, pictures: str) -> str:
+    parts = [
+        f"![{part.words}]({pictures}/{part.file})" if isinstance(part, Picture) else part
+        for part in section.parts
+    ]
+    return "\n\n".join([f"## {section.title}", *filter(None, parts)])
+
+
+def _anchor(title: str) -> str:
+    kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -")
+    return kept.replace(" ", "-")
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None

@@ -1,0 +1,242 @@
+"""The sections of tables: what was measured of every network, and how."""
+
+from collections.abc import Callable, Sequence
+from statistics import mean, stdev
+
+from evaluation.report.cards import (
+    ABLATIONS,
+    BASELINES,
+    EXPECTED,
+    SEEDS,
+    SHIPPED,
+    Card,
+    Cards,
+    Expected,
+    attack_of,
+    attacks_run,
+    certified,
+    is_partial,
+    precision_at_80_recall,
+    ran_whole_suite,
+    withstood,
+    worst_case,
+)
+from evaluation.report.page import NOTHING, Section, left_out, percent, plain, table
+from evaluation.report.trials import trials
+
+RADII = (0.1, 0.2, 0.3)
+# Attacks in the order of a table, with what a reader may want to know of each; others follow.
+ATTACKS = {
+    "fgsm": "one step along the gradient's sign (Goodfellow 2015)",
+    "pgd-40": "projected gradient descent from one random start, the paper's protocol (Madry 2018)",
+    "pgd-100x10": "the same, longer, from ten starts",
+    "apgd-ce": "steps with momentum that shorten when progress stalls, on cross-entropy (Croce & Hein 2020)",
+    "apgd-t": "the same on the targeted DLR loss; needs four classes",
+    "fab-t": "minimum-norm attack towards each other class (Croce & Hein 2020)",
+    "square": "random search with squares, no gradients (Andriushchenko 2020)",
+    "boundary": "a random walk to the smallest L2 change, decisions only (Brendel 2018)",
+    "auto": "AutoAttack; with two classes APGD-CE, FAB-T and Square, a digit withstands if it withstands all",
+    "bpda": "gradients through a smooth surrogate of the network (Athalye 2018)",
+    "movable": "ours: greedy, moves only the pixels whose two-step value can change",
+}
+_KINDS = (("whitebox", SHIPPED), ("baseline", BASELINES), ("ablation", ABLATIONS))
+
+
+def models(cards: Cards) -> Section:
+    """All networks: accuracy, the worst case over all attacks, what is proved, size."""
+    parts = []
+    if rows := [_model_row(cards, name, card) for name, card in _compared(cards)]:
+        head = ["network", "learnable numbers", "clean", "worst attack, 0.3"]
+        parts = [
+            "Accuracy on MNIST's test digits. *Worst attack*: a digit counts if it is classified right and "
+            "withstands every attack below in the L-inf ball of 0.3; in brackets, where only some of them "
+            "were run. *Proved*: no attack within that radius can succeed, by the best bound taken.",
+            table([*head, *(f"proved, {radius}" for radius in RADII)], rows),
+        ]
+    return Section("All networks", [*parts, *_missing(cards, [e for _, group in _KINDS for e in group])])
+
+
+def attacks(cards: Cards) -> Section:
+    """All networks under each attack."""
+    shown = [(name, card) for name, card in _compared(cards) if card.get("attacks")]
+    names = _attack_names([card for _, card in shown])
+    parts = []
+    if names:
+        rows = [
+            [_title(cards, name), *(_with_count(card, attack) for attack in names), worst(card)]
+            for name, card in shown
+        ]
+        parts = [
+            "Accuracy under each attack alone, L-inf 0.3. A number in brackets says on how many digits, "
+            "where it was not on all.",
+            table(["network", *names, "all of them"], rows),
+            "\n".join(_settings(name, [card for _, card in shown]) for name in names),
+        ]
+    parts += [*_spared(cards, shown), *_boundary(cards, shown)]
+    return Section("Attack by attack", parts or [no_cards(cards)])
+
+
+def seeds(cards: Cards) -> Section:
+    """Every group of seeds: each, the mean and the spread."""
+    parts: list[str] = []
+    for group, by_seed in cards.seeds().items():
+        recipe = next(iter(by_seed.values())).get("recipe", group)
+        parts += [f"Recipe `{recipe}`; nothing but the seed differs:", _seed_table(by_seed)]
+    if parts:
+        parts.append("The command of each row stands [at the end](#how-it-was-measured).")
+    return Section("Several seeds", [*parts, *_missing(cards, SEEDS)])
+
+
+def checks(cards: Cards) -> Section:
+    """The checks for masked gradients, every failure spelled out."""
+    shown = [(name, card) for name, card in _compared(cards) if card.get("checks")]
+    if not shown:
+        return Section("Are gradients masked?", [no_cards(cards)])
+    names = list(dict.fromkeys(check["name"] for _, card in shown for check in card["checks"]))
+    rows = [[_title(cards, name), *(_passed(card, check) for check in names)] for name, card in shown]
+    failures = [
+        f"- {_title(cards, name)}, {check['name']}: {check['detail']}"
+        for name, card in shown
+        for check in card["checks"]
+        if not check["passed"]
+    ]
+    parts = [
+        "A network may look robust because its gradients lead attacks astray. What then would show:",
+        "\n".join(f"{place}. {name}" for place, name in enumerate(names, 1)),
+        table(["network", *(str(place) for place in range(1, len(names) + 1))], rows),
+    ]
+    return Section(
+        "Are gradients masked?", [*parts, *(["What failed:", "\n".join(failures)] if failures else [])]
+    )
+
+
+def training_log(cards: Cards) -> Section:
+    """The trials of certified training, in the order of the log."""
+    title = "The search for certified training"
+    if cards.training_log is None:
+        log = cards.directory.parent / "certified-training-log.json"
+        return Section(title, [f"*Left out: there is no {log}; it is written by hand as trials are made.*"])
+    return Section(title, trials(cards.training_log))
+
+
+def _compared(cards: Cards) -> list[tuple[str, Card]]:
+    return [item for kind, _ in _KINDS for item in cards.of_kind(kind).items()]
+
+
+def _title(cards: Cards, name: str) -> str:
+    card = cards.models[name]
+    words = card.get("title") or name
+    title = name if words == name or card["kind"] == "whitebox" else f"{words} (`{name}`)"
+    return f"{title} (**{card['data']['count']} digits only**)" if is_partial(card) else title
+
+
+def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
+    return [
+        _title(cards, name),
+        f"{card['learnable_numbers']:,}",
+        percent(card["clean"]["accuracy"]),
+        worst(card),
+        *(percent(certified(card, radius)) for radius in RADII),
+    ]
+
+
+def worst(card: Card) -> str:
+    """Returns the worst case as a cell; one over few attacks says so, since more would leave less."""
+    share, count = worst_case(card), len(attacks_run(card))
+    if share is None or ran_whole_suite(card):
+        return percent(share)
+    return f"{percent(share)} ({count} attack{'s' if count > 1 else ''})"
+
+
+def _attack_names(shown: Sequence[Card]) -> list[str]:
+    found = {a["name"] for card in shown for a in card["attacks"] if "robust_accuracy" in a}
+    return [*(name for name in ATTACKS if name in found), *sorted(found - ATTACKS.keys())]
+
+
+def _with_count(card: Card, name: str) -> str:
+    attack = attack_of(card, name)
+    if attack is None:
+        return NOTHING
+    count = attack.get("count", card["data"]["count"])
+    return percent(attack["robust_accuracy"]) + ("" if count == card["data"]["count"] else f" ({count:,})")
+
+
+def _settings(name: str, shown: Sequence[Card]) -> str:
+    settings = next(attack["settings"] for card in shown if (attack := attack_of(card, name)))
+    common = {"attack", "name", "norm", "epsilon", "seed"}
+    said = [f"{key.replace('_', ' ')} {plain(value)}" for key, value in settings.items() if key not in common]
+    return f"- {name}: {ATTACKS.get(name, name)}" + (f"; {', '.join(said)}" if said else "")
+
+
+def _spared(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
+    names = [
+        _title(cards, n) for n, card in shown if any(a.get("certified_instead") for a in card["attacks"])
+    ]
+    spared = "Spared some expensive attacks on digits whose certificate proves that no attack can turn them: "
+    return [spared + ", ".join(names) + "."] if names else []
+
+
+def _boundary(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
+    attacks = [(name, attack_of(card, "boundary")) for name, card in shown]
+    found = [(name, attack) for name, attack in attacks if attack and "median_l2" in attack]
+    if not found:
+        return []
+    rows = [
+        [_title(cards, name), f"{a['count']:,}", f"{a['median_l2']:.3f}", f"{a['median_linf']:.3f}"]
+        for name, a in found
+    ]
+    return [
+        "How far the Boundary attack (Brendel 2018), which sees decisions only, has to move a digit:",
+        table(["network", "digits", "median L2", "median L-inf"], rows),
+    ]
+
+
+_SEED_COLUMNS: dict[str, Callable[[Card], float | None]] = {
+    "clean": lambda card: card["clean"]["accuracy"],
+    "pgd-40": lambda card: withstood(card, "pgd-40"),
+    "apgd-ce": lambda card: withstood(card, "apgd-ce"),
+    "auto": lambda card: withstood(card, "auto"),
+    "worst attack": lambda card: worst_case(card) if ran_whole_suite(card) else None,
+    "precision at 80% recall": precision_at_80_recall,
+    "proved, 0.1": lambda card: certified(card, 0.1),
+    "proved, 0.3": lambda card: certified(card, 0.3),
+}
+
+
+def seed_values(by_seed: dict[int, Card]) -> dict[str, list[float]]:
+    """Returns the columns of a table of seeds that every one of them was measured for."""
+    read = {name: [value(card) for card in by_seed.values()] for name, value in _SEED_COLUMNS.items()}
+    return {name: [v for v in found if v is not None] for name, found in read.items() if None not in found}
+
+
+def _seed_table(by_seed: dict[int, Card]) -> str:
+    columns = seed_values(by_seed)
+    rows = [
+        [str(seed), *(percent(values[place]) for values in columns.values())]
+        for place, seed in enumerate(by_seed)
+    ]
+    if len(by_seed) > 1:
+        rows += [
+            ["**mean**", *(f"**{percent(mean(values))}**" for values in columns.values())],
+            ["standard deviation, points", *(f"± {100 * stdev(v):.2f}" for v in columns.values())],
+            ["lowest to highest", *(f"{percent(min(v))} to {percent(max(v))}" for v in columns.values())],
+        ]
+    return table(["seed", *columns], rows)
+
+
+def _passed(card: Card, name: str) -> str:
+    passed = next((check["passed"] for check in card["checks"] if check["name"] == name), None)
+    return {None: NOTHING, True: "pass", False: "**FAIL**"}[passed]
+
+
+def _missing(cards: Cards, expected: Sequence[Expected]) -> list[str]:
+    missing = cards.missing(expected)
+    if not missing:
+        return []
+    names = ", ".join(f"{one.name}.json" for one in missing)
+    return [left_out(f"no card {names}", [cards.command(one.name) for one in missing])]
+
+
+def no_cards(cards: Cards) -> str:
+    """Returns the line that stands for a section that no card has anything for."""
+    return left_out(f"no card in {cards.directory} has it", [cards.command(EXPECTED[0].name)])

@@ -1,0 +1,216 @@
+"""Pictures made of small pictures: kernels, shapes, poses, and digits as the layers see them.
+
+Black is the lowest value, white the highest; where a value has a sign, the middle grey is zero.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from evaluation.report.page import number
+from model.network import NetworkConfig, WhiteBoxNetwork
+
+Tile = NDArray[np.float64]
+"""A small picture, (height, width), from 0 (black) to 1 (white)."""
+
+_DPI = 100
+_FONT = 8.5
+_GREYS = 64
+_GAP = 4
+_PAGE = 900
+MOST_POSES = 32  # of a shape in one row; more would not fit a page
+
+
+def kernels(data: Any, source: str) -> bytes:  # noqa: ANN401 (JSON)
+    """Draws every kernel in its rotations, 16 a row; data: (kernels, rotations, k, k)."""
+    rows, labels = [], []
+    for index, kernel in enumerate(_signed_all(data)):
+        for start in range(0, len(kernel), 16):
+            rows.append(list(kernel[start : start + 16]))
+            degrees = [
+                round(360 * place / len(kernel)) for place in (start, min(start + 16, len(kernel)) - 1)
+            ]
+            labels.append(f"kernel {index}\n{degrees[0]}° to {degrees[1]}°")
+    side = len(data[0][0])
+    return _mosaic(rows, source, _scale(16, side, largest=40 // side), row_labels=labels)
+
+
+def bases(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws the base of each shape, a row of shapes a class; data: {"bases", "config"}."""
+    tiles = [_signed(base) for base in data["bases"]]
+    each, labels = data["config"]["shapes_per_class"], data["config"]["labels"]
+    rows = [tiles[c * each : (c + 1) * each] for c in range(len(labels))]
+    side = data["config"]["shape_size"]
+    scale = _scale(each, side, largest=80 // side)
+    return _mosaic(rows, source, scale, row_labels=[f"speak\nfor {label}" for label in labels])
+
+
+def poses(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws every shape in its poses, a row a shape; data: {"shapes", "config"}."""
+    posed = _posed(data["shapes"], data["config"])
+    shown = np.linspace(0, posed.shape[1] - 1, min(MOST_POSES, posed.shape[1])).round().astype(int)
+    rows = [[_signed(pose) for pose in shape[shown]] for shape in posed]
+    return _mosaic(rows, source, scale=1, gap=1, row_labels=_shape_names(data["config"]))
+
+
+def logical_rows(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws the logical rows with their numbers; data: {"rows", "config"}."""
+    rows = np.asarray(data["rows"])
+    side, config = 4, data["config"]
+    largest = np.abs(rows).max()
+    # No tile is quite black or white, so that each has an edge on the page.
+    tiles = [[np.full((side, side), 0.5 + 0.42 * value / largest) for value in row] for row in rows]
+    scale = _scale(rows.shape[1], side, largest=14)
+    return _mosaic(
+        tiles,
+        source,
+        scale=scale,
+        row_labels=[f"logit of {label}" for label in config["labels"]],
+        column_labels=[str(n) for n in range(rows.shape[1])],
+        captions=[[number(value, 2) if value else "" for value in row] for row in rows]
+        if scale > 8
+        else None,
+    )
+
+
+def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws each digit as each layer sees it; data: {"digits", "shapes", "config"}."""
+    posed = _posed(data["shapes"], data["config"])
+    rows, labels = [], []
+    for digit in data["digits"]:
+        answer, other = digit["claims"]
+        span = max(np.abs(claim["attribution"]).max() for claim in digit["claims"])
+        rows.append(
+            [
+                np.asarray(digit["image"]),
+                (np.asarray(digit["two_step"]) + 1) / 2,
+                np.asarray(digit["bright"]) / max(np.max(digit["bright"]), 1e-9),
+                *(_signed(posed[claim["shape"], claim["pose"]]) for claim in (answer, other)),
+                *(0.5 + 0.5 * np.asarray(claim["attribution"]) / span for claim in (answer, other)),
+            ]
+        )
+        verdict = "right" if answer["label"] == digit["label"] else "WRONG"
+        labels.append(
+            f"is {digit['label']}, {verdict}\n{answer['label']}: {number(answer['logit'], 2)}\n"
+            f"{other['label']}: {number(other['logit'], 2)}"
+        )
+    columns = ["digit", "two-step", "bright map", "shape of\nanswer", "shape of\nrunner-up",
+               "pixels add\nto answer", "pixels add\nto runner-up"]  # fmt: skip
+    return _mosaic(rows, source, scale=3, row_labels=labels, column_labels=columns)
+
+
+def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws digits above what was changed and the mistake that came of it; data: {"digits"}."""
+    digits = data["digits"]
+    images = [np.asarray(digit["image"]) for digit in digits]
+    found = [np.asarray(digit["nearest_mistake"]["image"]) for digit in digits]
+    changes = [0.5 + 0.5 * (after - before) for before, after in zip(images, found, strict=True)]
+    columns = [
+        f"{digit['label']} → {digit['nearest_mistake']['label']}\nL2 {digit['nearest_mistake']['l2']:.2f}\n"
+        f"L∞ {digit['nearest_mistake']['linf']:.2f}"
+        for digit in digits
+    ]
+    return _mosaic(
+        [images, changes, found],
+        source,
+        scale=_scale(len(digits), len(images[0]), largest=3),
+        row_labels=["digit", "change", "mistake"],
+        column_labels=columns,
+    )
+
+
+def _scale(columns: int, side: int, largest: int) -> int:
+    """Returns how many pixels a value gets so that a row of tiles is no wider than a page."""
+    return max(1, min(largest, (_PAGE // columns - _GAP) // side))
+
+
+def _posed(shapes: Any, config: dict[str, Any]) -> Tile:  # noqa: ANN401
+    """Returns every shape in each of its poses as the affine layer makes them: (F, P, 28, 28)."""
+    layer = WhiteBoxNetwork(NetworkConfig.from_dict(config)).affine
+    with torch.no_grad():
+        layer.base.copy_(torch.tensor(shapes["bases"]))
+        layer.poses.copy_(torch.tensor(shapes["poses"]))
+        posed: Tile = np.asarray(layer.expand(), dtype=np.float64)
+    return posed
+
+
+def _shape_names(config: dict[str, Any]) -> list[str]:
+    each = config["shapes_per_class"]
+    return [f"{label}: {c * each + n}" for c, label in enumerate(config["labels"]) for n in range(each)]
+
+
+def _signed(values: Any) -> Tile:  # noqa: ANN401
+    """Brings values into 0..1 so that zero becomes the middle grey."""
+    array = np.asarray(values, dtype=np.float64)
+    largest = float(np.abs(array).max())
+    return 0.5 + 0.5 * array / max(largest, 1e-9)
+
+
+def _signed_all(values: Any) -> list[list[Tile]]:  # noqa: ANN401
+    return [[_signed(one) for one in group] for group in values]
+
+
+def _mosaic(
+    rows: Sequence[Sequence[Tile]],
+    source: str,
+    scale: int,
+    gap: int = _GAP,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] | None = None,
+) -> bytes:
+    """Lays tiles of one size out in rows, every value a square of `scale` pixels, and labels them."""
+    height, width = (side * scale + gap for side in rows[0][0].shape)
+    columns = max(len(row) for row in rows)
+    canvas = np.ones((len(rows) * height - gap, columns * width - gap))
+    for y, row in enumerate(rows):
+        for x, tile in enumerate(row):
+            grown = np.kron(tile, np.ones((scale, scale)))
+            canvas[y * height : (y + 1) * height - gap, x * width : (x + 1) * width - gap] = grown
+    left = 12 + 7.2 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
+    top = 10 + 14 * max((label.count("\n") + 1 for label in column_labels), default=0)
+    figure, axes = _frame(canvas, round(left), top)
+    centre_x, centre_y = (width - gap) / 2, (height - gap) / 2
+    for y, label in enumerate(row_labels):
+        axes.text(-6, y * height + centre_y, label, ha="right", va="center", fontsize=_FONT)
+    for x, label in enumerate(column_labels):
+        axes.text(x * width + centre_x, -5, label, ha="center", va="bottom", fontsize=_FONT)
+    for y, row_of in enumerate(captions or ()):
+        for x, caption in enumerate(row_of):
+            shade = "1" if rows[y][x].mean() < 0.45 else "0"
+            at = (x * width + centre_x, y * height + centre_y)
+            axes.text(*at, caption, ha="center", va="center", fontsize=_FONT, color=shade)
+    return _png(figure, source)
+
+
+def _frame(canvas: Tile, left: int, top: int) -> Any:  # noqa: ANN401 (figure and axes)
+    """Returns a figure that shows the canvas pixel by pixel, with room on the left and above."""
+    high, wide = canvas.shape
+    full_width, full_height = left + wide + 6, top + high + 6
+    figure = Figure(figsize=(full_width / _DPI, full_height / _DPI), dpi=_DPI, facecolor="white")
+    place = (left / full_width, 6 / full_height, wide / full_width, high / full_height)
+    axes = figure.add_axes(place)
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, wide, high, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _png(figure: Figure, source: str) -> bytes:
+    """Stores a figure in few shades of grey: a third of the size, and no difference to be seen."""
+    drawn = FigureCanvasAgg(figure)
+    drawn.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(drawn.buffer_rgba())  # type: ignore[no-untyped-call]
+    grey = Image.fromarray(pixels).convert("L").quantize(_GREYS)
+    information = PngInfo()
+    information.add_text("Source", source)
+    buffer = io.BytesIO()
+    grey.save(buffer, "PNG", pnginfo=information, optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,75 @@
+"""Where every number comes from: digits, code, machine, and the commands that make it again."""
+
+from evaluation.report.cards import Card, Cards
+from evaluation.report.measured import no_cards
+from evaluation.report.page import NOTHING, Section, plain, table
+
+# The first cards do not record how long the exact stage may take for a digit; this is what is usual.
+_EXACT_SECONDS = 60
+
+
+def provenance(cards: Cards) -> Section:
+    """Which digits, code and machine each card comes from, and the command that makes it again."""
+    rows = [
+        [
+            f"`{name}`",
+            f"{card['data']['source']}, {card['data']['count']:,}",
+            f"`{card['data']['sha256'][:12]}`",
+            _time(card),
+            _trained_by(card),
+            ", then ".join(f"`{command}`" for command in _measured_by(cards, name)),
+        ]
+        for name, card in cards.models.items()
+    ]
+    if not rows:
+        return Section("How it was measured", [no_cards(cards)])
+    made = list(dict.fromkeys(_made_with(card) for card in cards.models.values()))
+    return Section(
+        "How it was measured",
+        [
+            table(
+                ["card", "digits", "SHA-256", "time", "trained by", "measured by"],
+                rows,
+                words=("digits", "SHA-256", "trained by", "measured by"),
+            ),
+            "Code and machine: " + "; ".join(made) + ".",
+            *_read_out_by(cards),
+        ],
+    )
+
+
+def _measured_by(cards: Cards, name: str) -> list[str]:
+    """Returns the commands: of the evaluation, and of each limit that the exact stage was given."""
+    radii: dict[float, list[float]] = {}
+    for one in cards.models[name].get("certified", []):
+        if one["bound"] == "exact":
+            radii.setdefault(one.get("seconds_a_digit", _EXACT_SECONDS), []).append(one["epsilon"])
+    commands = [cards.evaluate_command(name)]
+    for seconds, epsilons in radii.items():
+        options = "".join(f" --epsilon {epsilon}" for epsilon in epsilons) + f" --exact {seconds:g}"
+        commands.append(f"whitebox certify {cards.target(name)}{options} --out {cards.directory / name}.json")
+    return commands
+
+
+def _read_out_by(cards: Cards) -> list[str]:
+    commands = [f"- `{cards.inside_command(name)}`" for name in cards.insides]
+    return ["What is inside the networks was read out by", "\n".join(commands)] if commands else []
+
+
+def _trained_by(card: Card) -> str:
+    if not card.get("recipe"):
+        return NOTHING
+    return f"`whitebox train --recipe {card['recipe']} --seed {card.get('seed', 0)}`"
+
+
+def _time(card: Card) -> str:
+    if "seconds" not in card:
+        return NOTHING
+    processes = card.get("processes", 1)
+    return f"{card['seconds'] / 60:.1f} min, {processes} process{'es' if processes > 1 else ''}"
+
+
+def _made_with(card: Card) -> str:
+    code = " ".join(f"{name} {version}" for name, version in card.get("code", {}).items())
+    machine = ", ".join(f"{name} {plain(value)}" for name, value in card.get("machine", {}).items())
+    return "; ".join(filter(None, (code, machine)))

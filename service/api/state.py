@@ -1,0 +1,34 @@
+"""What a running service holds: settings, models, the worker pools."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from service.inference.model_repository import Repository
+from service.settings import Settings
+from service.workers.pool import WorkerPool
+
+
+@dataclass
+class Service:
+    """The state behind the routes.
+
+    Attributes:
+        settings: As the service was started.
+        models: The loaded models.
+        attacks: The worker processes that attack.
+        certificates: Those that certify, apart, so that no attack is ahead of a certificate.
+        ready: True from the end of the warm-up to the beginning of the shutdown.
+    """
+
+    settings: Settings
+    models: Repository
+    attacks: WorkerPool
+    certificates: WorkerPool
+    ready: bool = False
+
+
+def service_of(request: Request) -> Service:
+    """Returns the state of the application that a request came to."""
+    return cast(Service, request.app.state.service)

@@ -1,0 +1,1 @@
+"""From JSON and image files to arrays, and back."""

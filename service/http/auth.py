@@ -1,0 +1,97 @@
+"""Who may ask, and how often: API keys and their rates."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+
+from service.http.problems import RateLimited, Unauthorized
+from service.settings import Settings, SettingsError
+
+_WHO = {"WWW-Authenticate": "Bearer"}
+# What a key may spend at once: two seconds of its rate.
+_BURST_SECONDS = 2.0
+
+
+class _Bucket:
+    """A token bucket: `rate` a second, some saved up."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._most = rate, max(1.0, rate * _BURST_SECONDS)
+        self._tokens, self._since = self._most, time.monotonic()
+
+    def take(self) -> float:
+        """Takes one and returns 0, or returns the seconds until there is one."""
+        now = time.monotonic()
+        self._tokens = min(self._most, self._tokens + (now - self._since) * self._rate)
+        self._since = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
+
+
+class Keyring:
+    """The keys that open the service, none for one that is open to all.
+
+    Args:
+        keys: The keys in clear; only their digests are kept.
+        rate: Requests a second that each may make; 0 for as many as it likes.
+    """
+
+    def __init__(self, keys: Sequence[str], rate: float) -> None:
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._buckets = [_Bucket(rate) for _ in keys] if rate else []
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keyring":
+        """Returns the keys of the settings and of the file that they name.
+
+        Raises:
+            SettingsError: The file cannot be read or holds no key.
+        """
+        keys = [key.get_secret_value().strip() for key in settings.api_keys]
+        if settings.api_key_file is not None:
+            try:
+                lines = settings.api_key_file.read_text().splitlines()
+            except OSError as error:
+                raise SettingsError(f"WHITEBOX_API_KEY_FILE cannot be read: {error}.") from error
+            from_file = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            if not from_file:
+                raise SettingsError(f"{settings.api_key_file} (WHITEBOX_API_KEY_FILE) holds no key.")
+            keys += from_file
+        return cls(keys, settings.rate_limit)
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def knows(self, key: bytes | None) -> bool:
+        """Tells whether a key opens the service."""
+        return not self._digests or (key is not None and self._find(key) is not None)
+
+    def admit(self, key: bytes | None) -> None:
+        """Lets a request in.
+
+        Raises:
+            Unauthorized: It brings no key, or a wrong one.
+            RateLimited: Its key has been used too often.
+        """
+        if not self._digests:
+            return
+        if key is None:
+            raise Unauthorized("Send an API key: X-API-Key, or Authorization: Bearer.", headers=_WHO)
+        found = self._find(key)
+        if found is None:
+            raise Unauthorized("The API key is not known.", headers=_WHO)
+        if self._buckets and (wait := self._buckets[found].take()):
+            retry = {"Retry-After": str(max(1, round(wait)))}
+            raise RateLimited("This API key is used more often than it may be.", headers=retry)
+
+    def _find(self, key: bytes) -> int | None:
+        """Compares with every key, so that the time tells nothing."""
+        digest = hashlib.sha256(key).digest()
+        found = None
+        for index, known in enumerate(self._digests):
+            if hmac.compare_digest(digest, known):
+                found = index
+        return found

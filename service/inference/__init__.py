@@ -1,0 +1,1 @@
+"""What answers predictions: loaded models, their sessions, and the batching of requests."""

@@ -1,0 +1,81 @@
+"""OpenTelemetry traces, when a collector is named: a span a request, a child span a stage."""
+
+import time
+from collections.abc import Iterable
+
+from service.http.context import Call
+from service.settings import Settings, SettingsError
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.context import Context
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    trace = None  # type: ignore[assignment]
+
+
+class Tracing:
+    """Sends spans to a collector, in the background.
+
+    Args:
+        endpoint: URL that takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        resource = Resource.create({"service.name": "whitebox-serving"})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+        self._tracer = self._provider.get_tracer("service")
+        self._propagator = TraceContextTextMapPropagator()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Tracing | None":
+        """Returns what the settings ask for.
+
+        Raises:
+            SettingsError: They ask for traces, and the extra [otel] is not installed.
+        """
+        if settings.otlp_endpoint is None:
+            return None
+        if trace is None:
+            raise SettingsError(
+                "WHITEBOX_OTLP_ENDPOINT needs the extra [otel]; install it or unset the variable."
+            )
+        return cls(settings.otlp_endpoint)
+
+    def record(self, method: str, route: str, call: Call, seconds: float, status: int) -> None:
+        """Books a request that has just been answered."""
+        end = time.time_ns()
+        start = end - int(seconds * 1e9)
+        carrier = {"traceparent": call.traceparent.decode("latin-1")} if call.traceparent else {}
+        span = self._tracer.start_span(
+            f"{method} {route}",
+            context=self._propagator.extract(carrier),
+            kind=SpanKind.SERVER,
+            start_time=start,
+            attributes={
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                "whitebox.request_id": call.request_id.decode(),
+            },
+        )
+        if status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        self._record_stages(trace.set_span_in_context(span), start, call.stages.items())
+        span.end(end)
+
+    def _record_stages(self, parent: "Context", start: int, stages: Iterable[tuple[str, float]]) -> None:
+        for stage, spent in stages:
+            stop = start + int(spent * 1e9)
+            self._tracer.start_span(stage, context=parent, start_time=start).end(stop)
+            start = stop
+
+    def stop(self) -> None:
+        """Sends what is left."""
+        self._provider.shutdown()

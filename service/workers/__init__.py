@@ -1,0 +1,1 @@
+"""Worker processes for what needs torch: attacks and certificates."""

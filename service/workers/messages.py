@@ -1,0 +1,40 @@
+"""Jobs for worker processes, as `service.workers.worker` reads them."""
+
+from typing import Any
+
+from model.attacks.settings import AttackSettings
+from service.inference.engine import Engine, Images
+
+
+def attack_job(
+    engine: Engine, image: Images, label: int, settings: AttackSettings, query_budget: int
+) -> dict[str, Any]:
+    """Returns the job of an attack on one image (28, 28)."""
+    return {
+        "work": "attack",
+        **_package(engine),
+        "image": image.ravel().tolist(),
+        "true_class": engine.labels.index(label),
+        "settings": settings.to_dict(),
+        "query_budget": query_budget,
+    }
+
+
+def certify_job(
+    engine: Engine, images: Images, labels: list[int], epsilon: float, radius: bool, counterexample: bool
+) -> dict[str, Any]:
+    """Returns the job of certifying images (N, 28, 28), all in one."""
+    return {
+        "work": "certify",
+        **_package(engine),
+        "images": images.reshape(len(images), -1).tolist(),
+        "true_classes": [engine.labels.index(label) for label in labels],
+        "epsilon": epsilon,
+        "radius": radius,
+        "counterexample": counterexample,
+    }
+
+
+def _package(engine: Engine) -> dict[str, str]:
+    """Names the package, and what it has to hold: a worker must not answer for another."""
+    return {"package": str(engine.package.directory), "digest": engine.package.digest}

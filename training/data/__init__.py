@@ -1,0 +1,1 @@
+"""Where training and evaluation get their images from."""

@@ -1,0 +1,263 @@
+"""Training a network by a recipe, in a run directory that survives a kill.
+
+    whitebox train --recipe paper --seed 0 --out runs/paper-0
+
+writes `recipe.json`, `metrics.jsonl` (a line an epoch), `checkpoint.safetensors` (after each epoch) and,
+at the end, `network.safetensors`. The same command goes on where a killed one stopped and ends with the
+same numbers: all randomness of an epoch comes from the seed and the epoch's number.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from model.layers.two_step import TwoStepLayer
+from model.network import WhiteBoxNetwork
+from model.package import write_atomically
+from training.data.digits import Digits
+from training.errors import TrainingError
+from training.networks.architectures import Network, build, config_from_dict
+from training.objectives import count_correct
+from training.recipes import Noise, Recipe
+
+_EPOCH_KEY = "epochs_done"
+_PARAMETER, _MOMENT = "parameter.", "adam."
+
+
+class RunError(TrainingError):
+    """A run directory cannot be used as asked."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run on disk."""
+
+    directory: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Parameters and optimizer state after the last finished epoch."""
+        return self.directory / "checkpoint.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines, one an epoch."""
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def network(self) -> Path:
+        """The trained parameters; exists only when training is finished."""
+        return self.directory / "network.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """What `whitebox evaluate` measured."""
+        return self.directory / "card.json"
+
+    def description(self) -> dict[str, Any]:
+        """Returns recipe, seed and data as `whitebox train` recorded them."""
+        path = self.directory / "recipe.json"
+        if not path.exists():
+            raise RunError(f"{self.directory} holds no run: there is no recipe.json in it.")
+        description: dict[str, Any] = json.loads(path.read_text())
+        return description
+
+    def load(self) -> Network:
+        """Returns the trained network, of whatever architecture the recipe has.
+
+        Raises:
+            RunError: Training has not finished.
+        """
+        description = self.description()
+        if not self.network.exists():
+            raise RunError(
+                f"The run in {self.directory} is not finished. Go on with the command that started it: "
+                f"recipe {description['recipe']['name']}, seed {description['seed']}, "
+                f"{description['recipe']['epochs']} epochs, {description['data']['source']}."
+            )
+        network = build(config_from_dict(description["recipe"]["network"]))
+        network.load_state_dict(load_file(self.network))
+        return network.eval()
+
+    def load_white_box(self) -> WhiteBoxNetwork:
+        """Returns the trained white-box network.
+
+        Raises:
+            RunError: Training has not finished, or trained something else.
+        """
+        network = self.load()
+        if not isinstance(network, WhiteBoxNetwork):
+            raise RunError(f"The run in {self.directory} trained no white-box network.")
+        return network
+
+
+def train(
+    recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run, quiet: bool = False
+) -> Run:
+    """Trains to the end of the recipe, from the last checkpoint if there is one.
+
+    Args:
+        recipe: How.
+        seed: Of all randomness.
+        digits: To train on.
+        validation: To count the accuracy on after each epoch; nothing is chosen by it here.
+        run: Where the run is kept.
+        quiet: Without a progress bar.
+
+    Raises:
+        RunError: The directory holds a run with another recipe, seed or data.
+    """
+    _claim_directory(recipe, seed, digits, validation, run)
+    torch.manual_seed(seed)
+    network = _started(recipe)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    epochs_done = _restore(network, optimizer, run)
+    steps = -(-len(digits) // recipe.batch_size)
+    with _progress(quiet) as progress:
+        task = progress.add_task(f"seed {seed}", total=recipe.epochs * steps, completed=epochs_done * steps)
+        for epoch in range(epochs_done, recipe.epochs):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            metrics = _Epoch(epoch + 1)
+            for step, (images, classes) in enumerate(_batches(digits, recipe, generator)):
+                now = epoch + step / steps
+                loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
+                _step(network, optimizer, loss, recipe.learning_rate_at(now))
+                metrics.add(loss.item(), logits, classes)
+                progress.advance(task)
+            _record(run, {**metrics.line(), **_measured(network, recipe, validation, epoch + 1)})
+            write_atomically(run.checkpoint, save(_state(network, optimizer, epoch + 1)))
+    write_atomically(run.network, save(network.state_dict()))
+    return run
+
+
+def _started(recipe: Recipe) -> Network:
+    network = build(recipe.network)
+    with torch.no_grad():
+        for name, values in recipe.start.items():
+            network.get_parameter(name).copy_(torch.tensor(values))
+    return network
+
+
+def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    network.constrain_()
+
+
+def _batches(digits: Digits, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(digits), generator=generator)
+    for chosen in order.split(recipe.batch_size):
+        yield add_noise(digits.images[chosen], recipe.noise, generator), digits.classes[chosen]
+
+
+def add_noise(images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
+    """Returns the batch with noise, or as it is: one draw decides for the whole batch."""
+    if torch.rand((), generator=generator) >= noise.probability:
+        return images
+    drawn = torch.randn(images.shape, generator=generator)
+    return (images + noise.mean + noise.std * drawn).clamp(0, 1)
+
+
+class _Epoch:
+    """Running sums of one epoch."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.started = number, time.perf_counter()
+        self.loss, self.correct, self.seen = 0.0, 0, 0
+
+    def add(self, loss: float, logits: Tensor, classes: Tensor) -> None:
+        self.loss += loss * len(classes)
+        self.correct += int((logits.argmax(dim=1) == classes).sum())
+        self.seen += len(classes)
+
+    def line(self) -> dict[str, Any]:
+        return {
+            "epoch": self.number,
+            "loss": round(self.loss / self.seen, 6),
+            "training_accuracy": round(self.correct / self.seen, 6),
+            "seconds": round(time.perf_counter() - self.started, 3),
+        }
+
+
+def _measured(network: Network, recipe: Recipe, validation: Digits, epochs_done: int) -> dict[str, Any]:
+    """Returns what an epoch's line says of the network as the epoch left it."""
+    correct = count_correct(network, validation.images, validation.classes)
+    measured: dict[str, Any] = {
+        "validation_accuracy": round(correct / len(validation), 6),
+        **recipe.objective.numbers(network, validation, epochs_done / recipe.epochs),
+    }
+    two_step = getattr(network, "two_step", None)
+    if isinstance(two_step, TwoStepLayer):
+        measured["two_step_thresholds"] = [round(t, 4) for t in two_step.thresholds.tolist()]
+    return measured
+
+
+def _claim_directory(recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run) -> None:
+    wanted = {
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "data": _origin(digits),
+        "validation": _origin(validation),
+    }
+    if (run.directory / "recipe.json").exists():
+        if run.description() != wanted:
+            raise RunError(
+                f"{run.directory} holds a run with another recipe, seed or data. Choose another --out "
+                f"or delete it."
+            )
+        return
+    run.directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
+
+
+def _origin(digits: Digits) -> dict[str, Any]:
+    return {"source": digits.source, "count": len(digits), "sha256": digits.digest}
+
+
+def _record(run: Run, line: dict[str, Any]) -> None:
+    """Appends a line; a line of the same epoch, from before a kill, is replaced."""
+    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
+    kept = [text for text in lines if json.loads(text)["epoch"] < line["epoch"]]
+    write_atomically(run.metrics, "".join(f"{t}\n" for t in [*kept, json.dumps(line)]).encode())
+
+
+def _state(network: Network, optimizer: torch.optim.Optimizer, epochs_done: int) -> dict[str, Tensor]:
+    state = {f"{_PARAMETER}{name}": value for name, value in network.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        state.update({f"{_MOMENT}{index}.{key}": value for key, value in moments.items()})
+    return {**state, _EPOCH_KEY: torch.tensor(epochs_done)}
+
+
+def _restore(network: Network, optimizer: torch.optim.Optimizer, run: Run) -> int:
+    """Loads the checkpoint, if there is one, and returns how many epochs are done."""
+    if not run.checkpoint.exists():
+        return 0
+    state = load_file(run.checkpoint)
+    network.load_state_dict(
+        {k.removeprefix(_PARAMETER): v for k, v in state.items() if k.startswith(_PARAMETER)}
+    )
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        if key.startswith(_MOMENT):
+            index, name = key.removeprefix(_MOMENT).split(".")
+            moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return int(state[_EPOCH_KEY])
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeRemainingColumn(), disable=quiet)

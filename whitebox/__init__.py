@@ -1,0 +1,1 @@
+"""A white-box neural network that explains, attacks and certifies its answers."""

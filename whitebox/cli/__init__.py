@@ -1,0 +1,10 @@
+"""The command `whitebox`: the commands of training, evaluation and the service under one name."""
+
+import typer
+
+from whitebox.cli.service import attack, explain, predict, serve
+from whitebox.cli.training import certify, evaluate, export, inside, report, train
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+for _command in (serve, predict, explain, attack, train, evaluate, certify, inside, report, export):
+    app.command()(_command)

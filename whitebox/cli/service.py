@@ -1,0 +1,167 @@
+"""The commands that ask a model: serve, predict, explain, attack."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from PIL import Image
+from pydantic import ValidationError
+from rich.console import Console
+
+from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.package import PackageError
+from service.app import load
+from service.codecs.preprocessing import NotADigitError, digit_from_png
+from service.codecs.serialization import explanations, predictions
+from service.http.auth import Keyring
+from service.http.problems import Problem
+from service.inference.engine import Engine, Images
+from service.inference.model_repository import check_packages, newest_packages
+from service.server import run_server
+from service.settings import Settings, SettingsError
+from service.telemetry.tracing import Tracing
+from service.workers.messages import attack_job
+from service.workers.pool import WorkerPool
+
+_CONSOLE = Console()
+
+Png = Annotated[Path, typer.Argument(help="A PNG of one digit.", exists=True, dir_okay=False)]
+Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify settings and models, answer one image, and stop.")
+    ] = False,
+) -> None:
+    """Serve the models over HTTP. All else is set by WHITEBOX_* variables (docs/settings.md).
+
+    Example: whitebox serve --port 8000
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        _fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
+    try:
+        Keyring.of(settings)
+        Tracing.of(settings)
+        check_packages(settings.models_dir, settings.default_model)
+        if check:
+            _check(settings)
+            return
+    except (PackageError, SettingsError) as error:
+        _fail(str(error))
+    run_server(host, port, workers, log_level, settings)
+
+
+def _check(settings: Settings) -> None:
+    """Loads everything as the service would and lets every model answer."""
+    service = load(settings)
+    for model in service.models:
+        (prediction,) = predictions(model.engine, np.zeros((1, 28, 28), np.float32))
+        name = f"{model.package.name}/{model.package.version}"
+        _CONSOLE.print(
+            f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}"
+        )
+    keys = "asks for an API key" if Keyring.of(settings) else "is open to everybody who can reach it"
+    _CONSOLE.print(f"Settings and models are fine. The service {keys}.")
+
+
+def predict(image: Png, model: Model = None) -> None:
+    """Say which digit a PNG shows.
+
+    Example: whitebox predict examples/three.png
+    """
+    engine, pixels = _ask(image, model)
+    _CONSOLE.print_json(data=predictions(engine, pixels)[0])
+
+
+def explain(image: Png, model: Model = None) -> None:
+    """Say which digit a PNG shows and which shapes speak for and against it.
+
+    Example: whitebox explain examples/three.png
+    """
+    engine, pixels = _ask(image, model)
+    answer = explanations(engine, pixels, ["shapes", "claims"], pictures=False)[0]
+    _print_explanation(answer)
+
+
+def attack(
+    image: Png,
+    label: Annotated[int | None, typer.Option(help="The true digit; default: what the model says.")] = None,
+    attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
+    norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
+    epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
+    model: Model = None,
+) -> None:
+    """Look for an image near a PNG that the model takes for something else.
+
+    Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
+    """
+    engine, pixels = _ask(image, model)
+    original = predictions(engine, pixels)[0]
+    true = original["label"] if label is None else label
+    if true not in engine.labels:
+        _fail(f"The model tells {engine.labels} apart, not {true}.")
+    settings = AttackSettings(attack, norm, epsilon, seed=seed)
+    with _CONSOLE.status(f"attacking with {attack}"):
+        found = asyncio.run(_attack(engine, pixels, true, settings))
+    shape = np.array(found.pop("image"), np.float32).reshape(1, 28, 28)
+    adversarial = predictions(engine, shape)[0]
+    if save is not None:
+        Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
+    _CONSOLE.print_json(data={**found, "original": original, "adversarial": adversarial})
+
+
+async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
+    limits = Settings()
+    pool = WorkerPool("attacks", lambda: [engine.package.directory], workers=1, queue=1)
+    pool.start()
+    try:
+        job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)
+        (found,) = await pool.run([job], time.monotonic() + limits.attack_timeout_seconds)
+        return found
+    except Problem as problem:
+        _fail(problem.detail)
+    finally:
+        await pool.stop()
+
+
+def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
+    settings = Settings()
+    wanted = model or settings.default_model
+    try:
+        packages = {package.name: package for package in newest_packages(settings.models_dir)}
+        if wanted not in packages:
+            _fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
+        pixels, _ = digit_from_png(image.read_bytes(), settings.max_png_pixels)
+        return Engine(packages[wanted]), pixels[None]
+    except (PackageError, NotADigitError) as error:
+        _fail(f"{error}")
+
+
+def _print_explanation(answer: dict[str, Any]) -> None:
+    _CONSOLE.print(f"{answer['label']} with confidence {answer['confidence']:.4f}")
+    for label, claim in answer["claims"].items():
+        _CONSOLE.print(f"logit of {label}: {answer['logits'][label]:+.3f} =")
+        for index, contribution in enumerate(claim["contributions"]):
+            shape = answer["shapes"][index]
+            _CONSOLE.print(
+                f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
+                f"{shape['activation']:.3f}, pose {shape['pose']})",
+                highlight=False,
+            )
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
