@@ -17,19 +17,18 @@ from pydantic.json_schema import models_json_schema
 
 from service.api import attack, certify, explain, health, metrics, models, predict, schemas
 from service.api import kserve_v1 as kserve
+from service.api.dependencies import ServiceState
 from service.api.openinference import inference as open_inference_routes
 from service.api.openinference import repository as repository_routes
 from service.api.openinference import tensors as open_inference
-from service.api.state import Service
 from service.http import problems
-from service.http.admission import Reception
-from service.http.auth import Keyring
-from service.http.direct import DirectPredictions
-from service.http.middleware import Edge
-from service.inference.batcher import WaitingRoom
-from service.inference.model_repository import Repository, ServedModel
+from service.http.admission import AdmissionControl
+from service.http.auth import ApiKeys
+from service.http.middleware import RequestMiddleware
+from service.inference.batcher import QueueLimit
+from service.inference.model_repository import ModelRepository, ServedModel
 from service.settings import Settings
-from service.telemetry.metrics import book_for_ever
+from service.telemetry.metrics import flush_periodically
 from service.telemetry.tracing import Tracing
 from service.workers.pool import WorkerPool
 
@@ -48,35 +47,36 @@ Protocol) and KServe's `:predict` and `:explain`, which have their own form.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
-    tracing = Tracing.of(settings)
-    reception = Reception(
-        Keyring.of(settings),
+    tracing = Tracing.from_settings(settings)
+    admission = AdmissionControl(
+        ApiKeys.from_settings(settings),
         settings.max_requests,
         settings.metrics_need_key,
         settings.access_log,
         tracing,
     )
 
+    state = new_state(settings)
+
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, DirectPredictions]]:
-        service = load(settings)
-        app.state.service = service
-        service.attacks.start()
-        service.certificates.start()
-        watch = _watch(service)
-        booking = asyncio.create_task(book_for_ever())
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.models.load_all()
+        state.attacks.start()
+        state.certificates.start()
+        watch = _watch(state)
+        flushing = asyncio.create_task(flush_periodically())
         _collect_less_garbage()
-        service.ready = True
-        _LOGGER.info("ready: %s", ", ".join(map(_named, service.models)))
+        state.ready = True
+        _LOGGER.info("ready: %s", ", ".join(map(_named, state.models)))
         try:
-            with _unready_before_the_end(service):
-                yield {"direct": DirectPredictions(service, reception)}
+            with _unready_before_the_end(state):
+                yield
         finally:
-            service.ready = False
+            state.ready = False
             watch.cancel()
-            booking.cancel()
-            await service.attacks.stop()
-            await service.certificates.stop()
+            flushing.cancel()
+            await state.attacks.stop()
+            await state.certificates.stop()
             if tracing is not None:
                 await asyncio.to_thread(tracing.stop)
 
@@ -85,38 +85,37 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        # service.telemetry sees every request already, those that Edge answers too.
+        # service.telemetry sees every request already, those past FastAPI too.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    problems.install(app)
+    app.state.service = state
+    app.state.predict = predict.PredictHandler(state)
+    problems.install_handlers(app)
     for group in (
         predict, explain, attack, certify, kserve, models, open_inference_routes, repository_routes,
         health, metrics,
     ):  # fmt: skip
         app.include_router(group.router)
     app.add_middleware(
-        Edge,
-        endpoints={"/v1/predict": predict.predict, "/v1/explain": explain.explain},
-        reception=reception,
+        RequestMiddleware,
+        handlers={"/v1/predict": app.state.predict},
+        admission=admission,
+        max_body_bytes=settings.max_body_bytes,
+        max_body_seconds=settings.request_timeout_ms / 1000,
     )
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
-def load(settings: Settings) -> Service:
-    """Loads and warms up every model.
-
-    Raises:
-        PackageError: A package is missing or damaged, or the default model is not there.
-    """
-    room = WaitingRoom(settings.max_waiting_images)
-    models = Repository(settings.models_dir, settings.default_model, room, settings.state_dir)
-    models.load_all()
+def new_state(settings: Settings) -> ServiceState:
+    """Returns what a service holds before it starts; no model is loaded yet."""
+    limit = QueueLimit(settings.max_waiting_images)
+    models = ModelRepository(settings.models_dir, settings.default_model, limit, settings.state_dir)
     attacks = WorkerPool("attacks", models.package_paths, settings.attack_workers, settings.attack_queue)
     certificates = WorkerPool(
         "certificates", models.package_paths, settings.certify_workers, settings.certify_queue
     )
-    return Service(settings, models, attacks, certificates)
+    return ServiceState(settings, models, attacks, certificates)
 
 
 def _collect_less_garbage() -> None:
@@ -126,14 +125,14 @@ def _collect_less_garbage() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _watch(service: Service) -> asyncio.Task[None]:
+def _watch(state: ServiceState) -> asyncio.Task[None]:
     """Starts to look for changes of the model directory."""
-    seconds = service.settings.models_poll_seconds
-    return asyncio.create_task(service.models.watch(seconds) if seconds else asyncio.sleep(0))
+    seconds = state.settings.models_poll_seconds
+    return asyncio.create_task(state.models.watch(seconds) if seconds else asyncio.sleep(0))
 
 
 @contextmanager
-def _unready_before_the_end(service: Service) -> Iterator[None]:
+def _unready_before_the_end(state: ServiceState) -> Iterator[None]:
     """Makes SIGTERM turn readiness off first, so that a load balancer sends no more, and end it later."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -146,9 +145,9 @@ def _unready_before_the_end(service: Service) -> Iterator[None]:
             end(signal.SIGTERM, frame)
 
     def drain(_signal: int, frame: FrameType | None) -> None:
-        service.ready = False
-        if service.settings.drain_seconds:
-            loop.call_soon_threadsafe(loop.call_later, service.settings.drain_seconds, end_now, frame)
+        state.ready = False
+        if state.settings.drain_seconds:
+            loop.call_soon_threadsafe(loop.call_later, state.settings.drain_seconds, end_now, frame)
         else:
             end_now(frame)
 

@@ -10,7 +10,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.http.protocol import ServingProtocol
 from service.settings import Settings
 from service.telemetry.logs import set_up_logging
 from service.telemetry.metrics import SHARED_DIRECTORY
@@ -30,7 +29,7 @@ def run_server(host: str, port: int, workers: int, log_level: str, settings: Set
         uvicorn.run(
             "service.server:application",
             factory=True,
-            http=ServingProtocol,
+            http="httptools",
             host=host,
             port=port,
             workers=workers,

@@ -11,11 +11,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from service.api.dependencies import ServiceState
 from service.api.schemas import LabelledImagesRequest
-from service.api.state import Service
+from service.codecs.json_images import DecodedImages, decode_images
 from service.codecs.serialization import predictions
-from service.http.body import Intake, images_of
-from service.http.problems import DeadlineExceeded, invalid_at
+from service.errors import DeadlineExceeded, invalid_at
 from service.inference.engine import Engine, Images
 
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 class OwnBodyRoute(APIRoute):
     """A documented route whose endpoint reads the request itself.
 
-    FastAPI would solve dependencies and parse a body first, which takes a quarter of a prediction's time
+    FastAPI would solve dependencies and parse_json a body first, which takes a quarter of a prediction's time
     here and finds nothing to do.
     """
 
@@ -34,9 +34,9 @@ class OwnBodyRoute(APIRoute):
         return endpoint
 
 
-def with_preprocessed(answers: list[dict[str, Any]], intake: Intake) -> list[dict[str, Any]]:
+def with_preprocessed(answers: list[dict[str, Any]], decoded: DecodedImages) -> list[dict[str, Any]]:
     """Adds to the answers for PNG images which steps brought them into MNIST's form."""
-    for answer, steps in zip(answers, intake.preprocessed, strict=True):
+    for answer, steps in zip(answers, decoded.preprocessed, strict=True):
         if steps is not None:
             answer["preprocessed"] = steps
     return answers
@@ -64,7 +64,7 @@ class Labelled:
     originals: list[dict[str, Any]]
 
 
-def labelled(asked: LabelledImagesRequest, service: Service, most: int) -> Labelled:
+def labelled(asked: LabelledImagesRequest, service: ServiceState, most: int) -> Labelled:
     """Reads the images of a parsed request, at most `most`, and puts them through its model.
 
     Raises:
@@ -72,9 +72,9 @@ def labelled(asked: LabelledImagesRequest, service: Service, most: int) -> Label
         InvalidInput: An image cannot be read, or the labels do not fit.
     """
     engine = service.models.get(asked.model, asked.version).engine
-    intake = images_of(asked.images, most, service.settings)
-    originals = with_preprocessed(predictions(engine, intake.images), intake)
-    return Labelled(engine, intake.images, _labels_of(asked, engine, originals), originals)
+    decoded = decode_images(asked.images, most, service.settings.max_png_pixels)
+    originals = with_preprocessed(predictions(engine, decoded.images), decoded)
+    return Labelled(engine, decoded.images, _labels_of(asked, engine, originals), originals)
 
 
 def in_time(deadline: float) -> None:

@@ -14,13 +14,13 @@ from service.api.answering import (
     labelled,
     unless_client_leaves,
 )
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.api.schemas import AttackAnswer, AttackRequest
-from service.api.state import Service, service_of
 from service.codecs.serialization import model_ref, predictions
-from service.http.body import is_png, off_the_loop, parse, read_body
-from service.http.context import call_of
-from service.http.problems import UnsupportedMediaType, invalid_at
+from service.errors import UnsupportedMediaType, invalid_at
+from service.http.body import is_png, off_the_loop, parse_json
+from service.http.context import get_context
 from service.http.sse import MEDIA_TYPE, EventStream
 from service.telemetry import metrics
 from service.workers.messages import attack_job
@@ -44,30 +44,30 @@ async def attack(request: Request) -> Response:
     the first success. The same request with the same seed gives the same answer, unless time runs out.
     With `Accept: text/event-stream`: `progress` events, then the answer as a `result` event.
     """
-    service, call = service_of(request), call_of(request)
+    service, context = get_state(request), get_context(request)
     most = service.settings.attack_timeout_seconds
-    deadline = time.monotonic() + call.seconds(most, most=most)
-    if is_png(request):
+    deadline = time.monotonic() + context.timeout(most, most=most)
+    if is_png(request.headers.get("content-type", "")):
         raise UnsupportedMediaType("Send application/json: an attack has settings beside its image.")
-    body = await read_body(request, service.settings, deadline)
-    call.mark("read")
+    body = await request.body()
+    context.mark("read")
     asked, question = await off_the_loop(body, lambda: _read(service, body))
-    call.mark("parse")
+    context.mark("parse")
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return EventStream(lambda tell: _answer(service, question, asked, deadline, tell))
     work = _answer(service, question, asked, deadline, ignore_progress)
     response = json_response(await unless_client_leaves(request, work))
-    call.mark("infer")
+    context.mark("infer")
     return response
 
 
-def _read(service: Service, body: bytes) -> tuple[AttackRequest, Labelled]:
-    asked = parse(AttackRequest, body)
+def _read(service: ServiceState, body: bytes) -> tuple[AttackRequest, Labelled]:
+    asked = parse_json(AttackRequest, body)
     _check_limits(asked, service)
     return asked, labelled(asked, service, service.settings.max_attack_images)
 
 
-def _check_limits(asked: AttackRequest, service: Service) -> None:
+def _check_limits(asked: AttackRequest, service: ServiceState) -> None:
     most = service.settings.max_attack_queries
     if asked.query_budget is not None and asked.query_budget > most:
         raise invalid_at(["query_budget"], f"at most {most} queries an image are allowed")
@@ -83,7 +83,7 @@ def _settings(asked: AttackRequest) -> AttackSettings:
 
 
 async def _answer(
-    service: Service, question: Labelled, asked: AttackRequest, deadline: float, tell: Progress
+    service: ServiceState, question: Labelled, asked: AttackRequest, deadline: float, tell: Progress
 ) -> dict[str, Any]:
     budget = asked.query_budget or service.settings.max_attack_queries
     jobs = [

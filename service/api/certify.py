@@ -13,13 +13,13 @@ from service.api.answering import (
     labelled,
     unless_client_leaves,
 )
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
 from service.api.schemas import CertifyAnswer, CertifyRequest
-from service.api.state import Service, service_of
 from service.codecs.serialization import model_ref, predictions
-from service.http.body import is_png, off_the_loop, parse, read_body
-from service.http.context import call_of
-from service.http.problems import UnsupportedMediaType
+from service.errors import UnsupportedMediaType
+from service.http.body import is_png, off_the_loop, parse_json
+from service.http.context import get_context
 from service.inference.engine import Engine
 from service.workers.messages import certify_job
 
@@ -40,18 +40,18 @@ async def certify(request: Request) -> Response:
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    service, call = service_of(request), call_of(request)
-    deadline = time.monotonic() + call.seconds(
+    service, context = get_state(request), get_context(request)
+    deadline = time.monotonic() + context.timeout(
         service.settings.certify_timeout_seconds, most=service.settings.certify_timeout_seconds
     )
-    if is_png(request):
+    if is_png(request.headers.get("content-type", "")):
         raise UnsupportedMediaType("Send application/json: a certificate has an epsilon beside its image.")
-    body = await read_body(request, service.settings, deadline)
-    call.mark("read")
+    body = await request.body()
+    context.mark("read")
     asked, question = await off_the_loop(body, lambda: _read(service, body))
-    call.mark("parse")
+    context.mark("parse")
     found = await unless_client_leaves(request, _certify_all(service, question, asked, deadline))
-    call.mark("infer")
+    context.mark("infer")
     results = [
         {"label": label, "prediction": original, **_with_counterexample(question.engine, one)}
         for label, original, one in zip(question.labels, question.originals, found, strict=True)
@@ -66,13 +66,13 @@ async def certify(request: Request) -> Response:
     )
 
 
-def _read(service: Service, body: bytes) -> tuple[CertifyRequest, Labelled]:
-    asked = parse(CertifyRequest, body)
+def _read(service: ServiceState, body: bytes) -> tuple[CertifyRequest, Labelled]:
+    asked = parse_json(CertifyRequest, body)
     return asked, labelled(asked, service, service.settings.max_certify_images)
 
 
 async def _certify_all(
-    service: Service, question: Labelled, asked: CertifyRequest, deadline: float
+    service: ServiceState, question: Labelled, asked: CertifyRequest, deadline: float
 ) -> list[dict[str, Any]]:
     job = certify_job(
         question.engine, question.images, question.labels, asked.epsilon, asked.radius, asked.counterexample

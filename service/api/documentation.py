@@ -4,19 +4,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.http.problems import (
+from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
     DeadlineExceeded,
     Forbidden,
     ModelNotFound,
     ModelNotLoadable,
-    ProblemBody,
     QueueFull,
     UnsupportedMediaType,
     WorkerLost,
     WorkersUnavailable,
 )
+from service.http.problems import ProblemBody
 
 # examples/three.png, a test digit of MNIST
 EXAMPLE_PNG = (

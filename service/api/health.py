@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.state import service_of
+from service.api.dependencies import get_state
 
 router = APIRouter(tags=["health"])
 
@@ -16,6 +16,6 @@ async def live() -> Response:
 @router.get("/v2/health/ready", response_model=None, responses={503: {"description": "Not yet"}})
 async def ready(request: Request) -> Response:
     """Answer 200 when requests will be served, else 503."""
-    if service_of(request).ready:
+    if get_state(request).ready:
         return Response(b'{"ready":true}', media_type="application/json")
     return Response(b'{"ready":false}', 503, media_type="application/json")

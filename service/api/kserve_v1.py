@@ -5,12 +5,13 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from service.api.answering import OwnBodyRoute, in_time, json_response, with_preprocessed
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import EXAMPLE_PNG, MODEL_NAME, V1_ERRORS, json_body
 from service.api.schemas import PARTS, ExplanationList, InstancesRequest, PredictionList
-from service.api.state import Service, service_of
+from service.codecs.json_images import DecodedImages, decode_images
 from service.codecs.serialization import explanations, labelled
-from service.http.body import Intake, images_of, off_the_loop, parse, read_body
-from service.http.context import call_of
+from service.http.body import off_the_loop, parse_json
+from service.http.context import get_context
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["KServe V1"], route_class=OwnBodyRoute)
@@ -26,11 +27,11 @@ _BODY = json_body(InstancesRequest, {"instances": [{"png": EXAMPLE_PNG}]})
 async def predict(request: Request) -> Response:
     """Say which digit each instance shows; instances are images as /v1/predict takes them."""
     service, deadline, body = await _begin(request)
-    model, intake = await off_the_loop(
+    model, decoded = await off_the_loop(
         body, lambda: _read(service, request, body, service.settings.max_images)
     )
-    found = await model.batcher.predict(intake.images, deadline)
-    answers = with_preprocessed(labelled(model.engine, *found), intake)
+    found = await model.batcher.predict(decoded.images, deadline)
+    answers = with_preprocessed(labelled(model.engine, *found), decoded)
     return json_response({"predictions": answers})
 
 
@@ -44,21 +45,23 @@ async def explain(request: Request) -> Response:
     service, deadline, body = await _begin(request)
 
     def work() -> Response:
-        model, intake = _read(service, request, body, service.settings.max_explain_images)
+        model, decoded = _read(service, request, body, service.settings.max_explain_images)
         in_time(deadline)
-        answers = explanations(model.engine, intake.images, PARTS, pictures=False)
-        return json_response({"explanations": with_preprocessed(answers, intake)})
+        answers = explanations(model.engine, decoded.images, PARTS, pictures=False)
+        return json_response({"explanations": with_preprocessed(answers, decoded)})
 
     return await off_the_loop(body, work)
 
 
-async def _begin(request: Request) -> tuple[Service, float, bytes]:
-    service = service_of(request)
-    deadline = time.monotonic() + call_of(request).seconds(service.settings.request_timeout_ms / 1000)
-    return service, deadline, await read_body(request, service.settings, deadline)
+async def _begin(request: Request) -> tuple[ServiceState, float, bytes]:
+    service = get_state(request)
+    deadline = time.monotonic() + get_context(request).timeout(service.settings.request_timeout_ms / 1000)
+    return service, deadline, await request.body()
 
 
-def _read(service: Service, request: Request, body: bytes, most: int) -> tuple[ServedModel, Intake]:
-    asked = parse(InstancesRequest, body)
-    intake = images_of(asked.instances, most, service.settings, "instances")
-    return service.models.get(request.path_params["name"]), intake
+def _read(
+    service: ServiceState, request: Request, body: bytes, most: int
+) -> tuple[ServedModel, DecodedImages]:
+    asked = parse_json(InstancesRequest, body)
+    decoded = decode_images(asked.instances, most, service.settings.max_png_pixels, "instances")
+    return service.models.get(request.path_params["name"]), decoded

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from service.api.dependencies import get_state
 from service.api.documentation import MODEL_NOT_FOUND
 from service.api.schemas import ModelDetails, ModelList
-from service.api.state import service_of
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["models"])
@@ -17,14 +17,14 @@ Version = Annotated[str | None, Query(description="A loaded version; default: th
 @router.get("/v1/models", response_model=ModelList)
 async def list_models(request: Request) -> dict[str, Any]:
     """List the loaded models, every version."""
-    models = service_of(request).models
+    models = get_state(request).models
     return {"default": models.default, "models": [_summary(model) for model in models]}
 
 
 @router.get("/v1/models/{name}", response_model=ModelDetails, responses=MODEL_NOT_FOUND)
 async def get_model(request: Request, name: str, version: Version = None) -> dict[str, Any]:
     """Show a model's manifest: labels, digests, how it was trained, measured results."""
-    models = service_of(request).models
+    models = get_state(request).models
     model = models.get(name, version)
     return {**_summary(model), "versions": models.versions(name), "manifest": dict(model.package.manifest)}
 

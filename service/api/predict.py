@@ -1,57 +1,89 @@
-"""POST /v1/predict."""
+"""POST /v1/predict: the one handler that answers predictions, and its route in the documentation."""
 
-import time
+from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
 
-from service.api.answering import OwnBodyRoute, json_response, with_preprocessed
+from service.api.answering import OwnBodyRoute, with_preprocessed
+from service.api.dependencies import ServiceState
 from service.api.documentation import EXAMPLE_PNG, PROBLEMS, TIMED_PROBLEMS, json_body
 from service.api.schemas import PredictAnswer, PredictRequest
-from service.api.state import Service, service_of
-from service.codecs.json_images import images_alone
+from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
 from service.codecs.serialization import labelled, model_ref
-from service.http.body import Intake, image_of_png, images_of, is_png, off_the_loop, parse, read_body
-from service.http.context import call_of
+from service.http.body import is_png, off_the_loop, parse_json
+from service.http.context import RequestContext, get_context
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["predict"], route_class=OwnBodyRoute)
+
+_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}]}
+_JSON = b"application/json"
+
+
+class PredictHandler:
+    """Answers predictions of lists of numbers, of files and of named models.
+
+    The outermost layer calls it (`service.http.middleware`); so does the route below.
+    """
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state, self._settings = state, state.settings
+        self._seconds = state.settings.request_timeout_ms / 1000
+
+    async def __call__(self, scope: Scope, body: bytes, context: RequestContext) -> bytes:
+        """Returns the answer as JSON.
+
+        Args:
+            scope: Of the request; its query names the model of a file.
+            body: All of it.
+            context: Of the request.
+
+        Raises:
+            Problem: Whatever keeps it from being answered.
+        """
+        deadline = context.deadline(self._seconds)
+        model, decoded = await self._read(scope, body, context)
+        context.mark("parse")
+        logits, probabilities = await model.batcher.predict(decoded.images, deadline)
+        context.mark("infer")
+        predictions = with_preprocessed(labelled(model.engine, logits, probabilities), decoded)
+        answer = orjson.dumps({"model": model_ref(model.engine), "predictions": predictions})
+        context.mark("answer")
+        return answer
+
+    async def _read(
+        self, scope: Scope, body: bytes, context: RequestContext
+    ) -> tuple[ServedModel, DecodedImages]:
+        if context.content_type == _JSON:
+            lists = parse_number_lists(body, self._settings.max_images)
+            if lists is not None:
+                images = DecodedImages(lists.images, [None] * len(lists.images))
+                return self._state.models.get(lists.model, lists.version), images
+        if is_png(context.content_type.decode("latin-1")):
+            query = QueryParams(scope["query_string"])
+            return await off_the_loop(body, lambda: self._read_file(body, query))
+        return await off_the_loop(body, lambda: self._read_json(body))
+
+    def _read_json(self, body: bytes) -> tuple[ServedModel, DecodedImages]:
+        asked = parse_json(PredictRequest, body)
+        images = decode_images(asked.images, self._settings.max_images, self._settings.max_png_pixels)
+        return self._state.models.get(asked.model, asked.version), images
+
+    def _read_file(self, body: bytes, query: QueryParams) -> tuple[ServedModel, DecodedImages]:
+        images = decode_file(body, self._settings.max_png_pixels)
+        return self._state.models.get(query.get("model"), query.get("version")), images
 
 
 @router.post(
     "/v1/predict",
     responses={200: {"model": PredictAnswer}, **PROBLEMS, **TIMED_PROBLEMS},
-    openapi_extra=json_body(PredictRequest, {"images": [{"png": EXAMPLE_PNG}]}, png=True),
+    openapi_extra=json_body(PredictRequest, _EXAMPLE, png=True),
 )
 async def predict(request: Request) -> Response:
-    """Say which digit each image shows.
-
-    A raw `image/png` body is one image; the model is then named by `?model=` and `?version=`.
-    """
-    service, call = service_of(request), call_of(request)
-    deadline = time.monotonic() + call.seconds(service.settings.request_timeout_ms / 1000)
-    png = is_png(request)
-    body = await read_body(request, service.settings, deadline)
-    call.mark("read")
-    read = (lambda: _png(service, body, request)) if png else (lambda: _json(service, body))
-    model, intake = await off_the_loop(body, read)
-    call.mark("parse")
-    found = await model.batcher.predict(intake.images, deadline)
-    call.mark("infer")
-    predictions = with_preprocessed(labelled(model.engine, *found), intake)
-    response = json_response({"model": model_ref(model.engine), "predictions": predictions})
-    call.mark("answer")
-    return response
-
-
-def _json(service: Service, body: bytes) -> tuple[ServedModel, Intake]:
-    if (images := images_alone(body, service.settings.max_images)) is not None:
-        return service.models.get(), Intake(images, [None] * len(images))
-    asked = parse(PredictRequest, body)
-    intake = images_of(asked.images, service.settings.max_images, service.settings)
-    return service.models.get(asked.model, asked.version), intake
-
-
-def _png(service: Service, body: bytes, request: Request) -> tuple[ServedModel, Intake]:
-    intake = image_of_png(body, service.settings)
-    query = request.query_params
-    return service.models.get(query.get("model"), query.get("version")), intake
+    """Say which digit each image shows."""
+    handler: Any = request.app.state.predict
+    content = await handler(request.scope, await request.body(), get_context(request))
+    return Response(content, media_type="application/json")

@@ -9,13 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.attacks.settings import AttackName, Norm
+from service.codecs.json_images import InputImage
 
-Pixel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Row = Annotated[list[Pixel], Field(min_length=28, max_length=28)]
-NestedImage = Annotated[
-    list[Row],
-    Field(min_length=28, max_length=28, description="28 rows of 28 numbers in [0, 1], light on dark."),
-]
 Map = list[list[float]]
 Verdict = Literal["certified", "falsified", "unknown"]
 Part = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
@@ -26,15 +21,6 @@ class Request(BaseModel):
     """Base of request bodies: what is not known is refused, not ignored, and nothing is guessed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PngImage(Request):
-    """A PNG file of one digit, grey or colour, of any size."""
-
-    png: Annotated[str, Field(min_length=1, description="The file in base64.")]
-
-
-InputImage = Annotated[NestedImage | PngImage, Field(union_mode="left_to_right")]
 
 
 class ModelChoice(Request):

@@ -1,19 +1,19 @@
-"""Who may ask, and how often: API keys and their rates."""
+"""API-key authentication and rate limits."""
 
 import hashlib
 import hmac
 import time
 from collections.abc import Sequence
 
-from service.http.problems import RateLimited, Unauthorized
+from service.errors import RateLimited, Unauthorized
 from service.settings import Settings, SettingsError
 
-_WHO = {"WWW-Authenticate": "Bearer"}
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 # What a key may spend at once: two seconds of its rate.
 _BURST_SECONDS = 2.0
 
 
-class _Bucket:
+class _TokenBucket:
     """A token bucket: `rate` a second, some saved up."""
 
     def __init__(self, rate: float) -> None:
@@ -31,8 +31,8 @@ class _Bucket:
         return 0.0
 
 
-class Keyring:
-    """The keys that open the service, none for one that is open to all.
+class ApiKeys:
+    """The keys that the service accepts; without any it is open to all.
 
     Args:
         keys: The keys in clear; only their digests are kept.
@@ -41,10 +41,10 @@ class Keyring:
 
     def __init__(self, keys: Sequence[str], rate: float) -> None:
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
-        self._buckets = [_Bucket(rate) for _ in keys] if rate else []
+        self._buckets = [_TokenBucket(rate) for _ in keys] if rate else []
 
     @classmethod
-    def of(cls, settings: Settings) -> "Keyring":
+    def from_settings(cls, settings: Settings) -> "ApiKeys":
         """Returns the keys of the settings and of the file that they name.
 
         Raises:
@@ -65,12 +65,8 @@ class Keyring:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def knows(self, key: bytes | None) -> bool:
-        """Tells whether a key opens the service."""
-        return not self._digests or (key is not None and self._find(key) is not None)
-
-    def admit(self, key: bytes | None) -> None:
-        """Lets a request in.
+    def authenticate(self, key: bytes | None) -> None:
+        """Accepts a request by its key.
 
         Raises:
             Unauthorized: It brings no key, or a wrong one.
@@ -79,10 +75,10 @@ class Keyring:
         if not self._digests:
             return
         if key is None:
-            raise Unauthorized("Send an API key: X-API-Key, or Authorization: Bearer.", headers=_WHO)
+            raise Unauthorized("Send an API key: X-API-Key, or Authorization: Bearer.", headers=_CHALLENGE)
         found = self._find(key)
         if found is None:
-            raise Unauthorized("The API key is not known.", headers=_WHO)
+            raise Unauthorized("The API key is not known.", headers=_CHALLENGE)
         if self._buckets and (wait := self._buckets[found].take()):
             retry = {"Retry-After": str(max(1, round(wait)))}
             raise RateLimited("This API key is used more often than it may be.", headers=retry)

@@ -1,98 +1,138 @@
-"""Where every request comes in and every answer goes out.
+"""The outermost ASGI layer: what concerns every request, and the hot path past FastAPI.
 
-One ASGI middleware for what concerns all of them: id, API key, limits, metrics, trace, log, safe headers, and
-errors that nobody expected. The busiest routes are called from here, past FastAPI's own layers, which would
-take a third of a prediction's time.
+Request context, admission, body limits, safe headers, accounting, and errors that nobody expected, in one
+place: each ASGI layer around a prediction costs a coroutine and a wrapped `send`. The busiest routes have a
+handler that is called from here; everything else goes to FastAPI (docs/decisions/0009).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.admission import Reception
-from service.http.context import REQUEST_ID, Call, current_request_id
-from service.http.problems import SEE_LOG, InternalError, Problem, ServiceStopping, answer_to
-from service.http.turns import Turns
+from service.errors import InternalError, Problem, ServiceStopping
+from service.http.admission import AdmissionControl
+from service.http.body import read_body, replayed
+from service.http.context import REQUEST_ID, RequestContext
+from service.http.problems import problem_response
+from service.telemetry.logs import current_request_id
 
 _LOGGER = logging.getLogger("service")
-SAFE_HEADERS = (
+_SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
+_JSON = (b"content-type", b"application/json")
 # What nginx logs where nobody waits for an answer any more.
-CLIENT_LEFT = 499
-_STOPPING = ServiceStopping("The service is ending; send the request to another one.")
+_CLIENT_LEFT = 499
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+# Takes the scope, the whole body and the context of a POST; returns the JSON of a 200, or raises a Problem.
+Handler = Callable[[Scope, bytes, RequestContext], Awaitable[bytes]]
 
 
-class Edge:
-    """The outermost layer.
+class RequestMiddleware:
+    """Passes every request on and accounts for its answer.
 
     Args:
         app: FastAPI's layers and routes.
-        endpoints: POST routes by path that are called from here.
-        reception: Who lets requests in and books them.
+        handlers: By path, what answers its POST requests past FastAPI.
+        admission: Admits requests and accounts for them.
+        max_body_bytes: Larger bodies are refused.
+        max_body_seconds: A body that takes longer is refused.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint], reception: Reception) -> None:
-        self.app = app
-        self._endpoints, self._reception = dict(endpoints), reception
-        self._turns = Turns()
+    def __init__(
+        self,
+        app: ASGIApp,
+        handlers: Mapping[str, Handler],
+        admission: AdmissionControl,
+        max_body_bytes: int,
+        max_body_seconds: float,
+    ) -> None:
+        self._app, self._handlers, self._admission = app, dict(handlers), admission
+        self._max_body_bytes, self._max_body_seconds = max_body_bytes, max_body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on and sends what comes back."""
+        """Answers a request."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        call = scope["call"] = Call(scope["headers"])
-        current_request_id.set(call.request_id.decode())
-        status = 0
-
-        async def send_marked(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID, call.request_id), *SAFE_HEADERS]
-            await send(message)
-
-        self._reception.enter()
+        context = scope["context"] = RequestContext(scope["headers"])
+        current_request_id.set(context.request_id.decode())
+        response = _TrackedResponse(send, context.request_id)
+        self._admission.begin()
         try:
-            await self._answer(scope, receive, send_marked, call)
+            await self._answer(scope, receive, response, context)
+        finally:
+            if context.route == "other" and (matched := scope.get("route")) is not None:
+                context.route = matched.path
+            self._admission.finish(scope["method"], scope["path"], context, response.status)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, response: "_TrackedResponse", context: RequestContext
+    ) -> None:
+        problem: Problem
+        try:
+            await self._handle(scope, receive, response, context)
+            return
         except ClientDisconnect:
-            status = status or CLIENT_LEFT
+            response.status = response.status or _CLIENT_LEFT
+            return
+        except Problem as error:
+            problem = error
         except asyncio.CancelledError:  # the server ends and waits no longer
-            if not status:
-                await answer_to(_STOPPING, scope["path"])(scope, receive, send_marked)
+            problem = ServiceStopping("The service is ending; send the request to another one.")
         except Exception:
             _LOGGER.exception("unexpected error in %s", scope["path"])
-            if status:
-                raise  # half an answer is out; the connection has to break
-            await answer_to(InternalError(SEE_LOG), scope["path"])(scope, receive, send_marked)
-        finally:
-            if call.route == "other" and (matched := scope.get("route")) is not None:
-                call.route = matched.path
-            self._reception.book(scope["method"], scope["path"], call, status)
+            problem = InternalError()
+        if response.complete:
+            return
+        if response.status:
+            raise problem  # half an answer is out; the connection has to break
+        await problem_response(problem, scope["path"])(scope, receive, response.send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, call: Call) -> None:
+    async def _handle(
+        self, scope: Scope, receive: Receive, response: "_TrackedResponse", context: RequestContext
+    ) -> None:
         path = scope["path"]
-        try:
-            self._reception.admit(path, call)
-            endpoint = self._endpoints.get(path) if scope["method"] == "POST" else None
-            if endpoint is not None:
-                call.route = path
-                await self._turns.wait()
-                response = await endpoint(Request(scope, receive))
-        except Problem as problem:
-            response = answer_to(problem, path)
+        handler = self._handlers.get(path) if scope["method"] == "POST" else None
+        if handler is not None:
+            context.route = path
+        self._admission.admit(path, context)
+        body = await read_body(receive, self._max_body_bytes, context.deadline(self._max_body_seconds))
+        context.mark("read")
+        if handler is None:
+            await self._app(scope, replayed(body, receive), response.send)
+            return
+        content = await handler(scope, body, context)
+        length = (b"content-length", b"%d" % len(content))
+        await response.send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
+        await response.send({"type": "http.response.body", "body": content})
+
+
+class _TrackedResponse:
+    """Sends one response with the headers that every response has.
+
+    Attributes:
+        status: Its status, 0 until it has begun.
+        complete: Whether all of it is sent.
+    """
+
+    __slots__ = ("_request_id", "_send", "complete", "status")
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send, self._request_id = send, request_id
+        self.status, self.complete = 0, False
+
+    async def send(self, message: Message) -> None:
+        """Sends a message of the response."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], (REQUEST_ID, self._request_id), *_SAFE_HEADERS]
         else:
-            if endpoint is None:
-                await self.app(scope, receive, send)
-                return
-        await response(scope, receive, send)
+            self.complete = not message.get("more_body", False)
+        await self._send(message)

@@ -1,31 +1,23 @@
-"""Every error the service answers with, as RFC 9457 problems; the one mapping to HTTP.
-
-Raise a `Problem` anywhere behind a route. A type is stable: clients may branch on it. Under the paths of the
-Open Inference Protocol and of KServe V1 the same problem is told in their form.
-"""
-
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+"""Problems as HTTP responses: RFC 9457, or the form that another protocol has for errors under its paths."""
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.errors import (
+    InternalError,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    PlacedError,
+    Problem,
+    invalid_input,
+)
 from service.telemetry import metrics
-
-_MOST_ERRORS_SHOWN = 20
-SEE_LOG = "The service failed on this request. Its log has more under the X-Request-ID of this answer."
-
-
-class PlacedError(BaseModel):
-    """One thing that is wrong with the input, and where."""
-
-    loc: list[str | int]
-    msg: str
 
 
 class ProblemBody(BaseModel):
@@ -38,178 +30,8 @@ class ProblemBody(BaseModel):
     errors: list[PlacedError] | None = None
 
 
-class Problem(Exception):  # noqa: N818 (RFC 9457's word)
-    """Base of all errors that a client sees.
-
-    Args:
-        detail: What is wrong with this request and what would be right.
-        errors: The places in the input, if it is about input.
-        headers: Extra response headers.
-    """
-
-    slug: ClassVar[str]
-    title: ClassVar[str]
-    status: ClassVar[int]
-
-    def __init__(
-        self,
-        detail: str,
-        errors: Sequence[PlacedError] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.detail, self.errors, self.headers = detail, errors, dict(headers or {})
-
-    def body(self) -> dict[str, Any]:
-        """Returns the problem as plain JSON values."""
-        body: dict[str, Any] = {
-            "type": f"urn:whitebox:problem:{self.slug}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.errors is not None:
-            body["errors"] = [error.model_dump() for error in self.errors]
-        return body
-
-
-class InvalidInput(Problem):
-    """The request can be read but not answered."""
-
-    slug, title, status = "invalid-input", "The input is not valid", 422
-
-
-class UnsupportedMediaType(Problem):
-    """The body is neither JSON nor, where that works, a PNG."""
-
-    slug, title, status = "unsupported-media-type", "The media type is not supported", 415
-
-
-class BodyTooLarge(Problem):
-    """The body is larger than the service reads."""
-
-    slug, title, status = "body-too-large", "The body is too large", 413
-
-
-class ModelNotFound(Problem):
-    """No loaded model has the name."""
-
-    slug, title, status = "model-not-found", "The model is not loaded", 404
-
-
-class NotFound(Problem):
-    """There is nothing at the path."""
-
-    slug, title, status = "not-found", "There is nothing at this path", 404
-
-
-class MethodNotAllowed(Problem):
-    """The path exists, not with this method."""
-
-    slug, title, status = "method-not-allowed", "The method is not allowed here", 405
-
-
-class Unauthorized(Problem):
-    """The request brings no API key that opens the service."""
-
-    slug, title, status = "unauthorized", "An API key is needed", 401
-
-
-class Forbidden(Problem):
-    """The settings do not allow this."""
-
-    slug, title, status = "forbidden", "The settings do not allow this", 403
-
-
-class BodyTooSlow(Problem):
-    """The body did not arrive in time."""
-
-    slug, title, status = "body-too-slow", "The body took too long", 408
-
-
-class ModelNotLoadable(Problem):
-    """The package of a model is damaged; what was loaded before goes on."""
-
-    slug, title, status = "model-not-loadable", "The model cannot be loaded", 409
-
-
-class RateLimited(Problem):
-    """An API key is used more often than it may be."""
-
-    slug, title, status = "rate-limited", "Too many requests with this API key", 429
-
-
-class QueueFull(Problem):
-    """As many requests wait, or are in progress, as may."""
-
-    slug, title, status = "queue-full", "Too many requests are waiting", 429
-
-
-class WorkersUnavailable(Problem):
-    """The service runs without worker processes for this, or they cannot start."""
-
-    slug, title, status = "workers-unavailable", "This service runs no workers for this", 503
-
-
-class WorkerLost(Problem):
-    """The process that worked on the request died; only this request is affected."""
-
-    slug, title, status = "worker-lost", "The worker process died", 500
-
-
-class DeadlineExceeded(Problem):
-    """The time ran out before there was anything to answer."""
-
-    slug, title, status = "deadline-exceeded", "The time ran out", 504
-
-
-class ServiceStopping(Problem):
-    """The service ends before the request's work does."""
-
-    slug, title, status = "service-stopping", "The service is ending", 503
-
-
-class InternalError(Problem):
-    """A defect of the service; the log has the details under the request's id."""
-
-    slug, title, status = "internal-error", "The service failed", 500
-
-
-def invalid_input(error: ValidationError | RequestValidationError) -> InvalidInput:
-    """Turns pydantic's findings into a problem that names each place."""
-    found = [e for e in error.errors() if not _of_other_branch(e)]
-    placed = [PlacedError(loc=_place(e["loc"]), msg=e["msg"]) for e in found[:_MOST_ERRORS_SHOWN]]
-    first = placed[0]
-    where = ".".join(map(str, first.loc)) or "the body"
-    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-    return InvalidInput(f"{where}: {first.msg}{more}", placed)
-
-
-def invalid_at(loc: list[str | int], message: str) -> InvalidInput:
-    """Returns the problem of one place in the input; an empty place is the body itself."""
-    where = ".".join(map(str, loc)) or "the body"
-    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
-
-
-def _in_image(loc: Sequence[str | int]) -> bool:
-    """Tells whether a place is inside one image: images.N.BRANCH, pydantic's name of the union's branch."""
-    return len(loc) > 2 and loc[0] in ("images", "instances")
-
-
-def _of_other_branch(error: Mapping[str, Any]) -> bool:
-    """Tells whether the error only says that a nested list is no PNG object, or the reverse."""
-    is_object = isinstance(error["input"], dict)
-    wrong_kind = {"model_type"} if not is_object else {"list_type"}
-    return len(error["loc"]) == 3 and _in_image(error["loc"]) and error["type"] in wrong_kind
-
-
-def _place(loc: Sequence[str | int]) -> list[str | int]:
-    """Drops the name that pydantic gives to the branch of an image's union, at images.N.BRANCH."""
-    return [*loc[:2], *loc[3:]] if _in_image(loc) else list(loc)
-
-
-def answer_to(problem: Problem, path: str) -> Response:
-    """Returns the HTTP answer in the form that the protocol of a path has for errors, and counts it."""
+def problem_response(problem: Problem, path: str) -> Response:
+    """Returns the response in the form that the protocol of a path has for errors, and counts it."""
     metrics.REJECTIONS.labels(problem.slug).inc()
     if not _of_other_protocol(path):
         content = orjson.dumps(problem.body())
@@ -226,21 +48,25 @@ def _of_other_protocol(path: str) -> bool:
     return path == "/v2" or path.startswith("/v2/")
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Makes every error of the application a problem."""
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
-        return answer_to(error, request.url.path)
+        return problem_response(error, request.url.path)
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return answer_to(invalid_input(error), request.url.path)
+        return problem_response(invalid_input(error.errors()), request.url.path)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return answer_to(_of_http(request, error), request.url.path)
+        return problem_response(_of_http(request, error), request.url.path)
 
+    async def unexpected(request: Request, _: Exception) -> Response:
+        return problem_response(InternalError(), request.url.path)
+
+    app.add_exception_handler(Exception, unexpected)
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.answering import unless_client_leaves
-from service.http.problems import SEE_LOG, InternalError, Problem
+from service.errors import InternalError, Problem
 
 MEDIA_TYPE = "text/event-stream"
 # Proxies cut off connections on which nothing moves.
@@ -82,7 +82,7 @@ class EventStream(Response):
         except Exception:
             if not started:
                 raise
-            content = _event("problem", InternalError(SEE_LOG).body())
+            content = _event("problem", InternalError().body())
         await self._send(content, started, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from model.package import FILES, MANIFEST, ModelPackage, PackageError, read_package, write_atomically
-from service.http.problems import ModelNotFound, ModelNotLoadable
-from service.inference.batcher import Batcher, WaitingRoom
+from service.errors import ModelNotFound, ModelNotLoadable
+from service.inference.batcher import Batcher, QueueLimit
 from service.inference.engine import Engine
 from service.telemetry import metrics
 
@@ -46,22 +46,22 @@ class ServedModel:
         return self.engine.package
 
 
-class Repository:
+class ModelRepository:
     """All models of a directory of NAME/VERSION/.
 
     Args:
         directory: Where the packages are.
         default: Name of the model that answers when none is named.
-        room: Where images wait for inference.
+        limit: Of the images that wait for inference.
         state_dir: Directory in which serving processes tell each other what was unloaded; None for one
             process alone.
     """
 
     def __init__(
-        self, directory: Path, default: str, room: WaitingRoom, state_dir: Path | None = None
+        self, directory: Path, default: str, limit: QueueLimit, state_dir: Path | None = None
     ) -> None:
         self.directory, self.default = directory, default
-        self._room = room
+        self._limit = limit
         self._state = None if state_dir is None else state_dir / _UNLOADED
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._unloaded: set[str] = set()
@@ -207,7 +207,7 @@ class Repository:
             raise
         except Exception as error:  # onnxruntime raises many kinds for a graph it cannot run
             raise PackageError(f"{path} cannot be run: {error}") from error
-        return ServedModel(engine, Batcher(engine.predict, self._room), signature)
+        return ServedModel(engine, Batcher(engine.predict, self._limit), signature)
 
     def _put(self, name: str, version: str, model: ServedModel) -> None:
         self._drop(name, version)

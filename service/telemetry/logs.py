@@ -1,12 +1,14 @@
 """Log lines to standard error, each with the id of the request it is about: JSON, or text to read."""
 
 import logging
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from service.http.context import current_request_id
+# The request that the running task works for.
+current_request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 # What a log call may hand over beside its message: `extra={"fields": {...}}`.
 _FIELDS = "fields"

@@ -1,10 +1,10 @@
 """OpenTelemetry traces, when a collector is named: a span a request, a child span a stage."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from service.http.context import Call
 from service.settings import Settings, SettingsError
+from service.telemetry.logs import current_request_id
 
 try:
     from opentelemetry import trace
@@ -34,7 +34,7 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
-    def of(cls, settings: Settings) -> "Tracing | None":
+    def from_settings(cls, settings: Settings) -> "Tracing | None":
         """Returns what the settings ask for.
 
         Raises:
@@ -48,13 +48,24 @@ class Tracing:
             )
         return cls(settings.otlp_endpoint)
 
-    def record(self, method: str, route: str, call: Call, seconds: float, status: int) -> None:
-        """Books a request that has just been answered."""
+    def record(
+        self, name: str, status: int, seconds: float, stages: Mapping[str, float], traceparent: bytes | None
+    ) -> None:
+        """Records a request that has just been answered.
+
+        Args:
+            name: Method and route.
+            status: Of the answer.
+            seconds: From its head to the end of its answer.
+            stages: Seconds spent in each stage, in order.
+            traceparent: The W3C trace context that it brought.
+        """
         end = time.time_ns()
         start = end - int(seconds * 1e9)
-        carrier = {"traceparent": call.traceparent.decode("latin-1")} if call.traceparent else {}
+        carrier = {"traceparent": traceparent.decode("latin-1")} if traceparent else {}
+        method, _, route = name.partition(" ")
         span = self._tracer.start_span(
-            f"{method} {route}",
+            name,
             context=self._propagator.extract(carrier),
             kind=SpanKind.SERVER,
             start_time=start,
@@ -62,12 +73,12 @@ class Tracing:
                 "http.request.method": method,
                 "http.route": route,
                 "http.response.status_code": status,
-                "whitebox.request_id": call.request_id.decode(),
+                "whitebox.request_id": current_request_id.get(),
             },
         )
         if status >= 500:
             span.set_status(Status(StatusCode.ERROR))
-        self._record_stages(trace.set_span_in_context(span), start, call.stages.items())
+        self._record_stages(trace.set_span_in_context(span), start, stages.items())
         span.end(end)
 
     def _record_stages(self, parent: "Context", start: int, stages: Iterable[tuple[str, float]]) -> None:

@@ -13,14 +13,7 @@ from typing import Any
 
 import orjson
 
-from service.http.problems import (
-    SEE_LOG,
-    DeadlineExceeded,
-    InternalError,
-    QueueFull,
-    WorkerLost,
-    WorkersUnavailable,
-)
+from service.errors import DeadlineExceeded, InternalError, QueueFull, WorkerLost, WorkersUnavailable
 from service.telemetry import metrics
 
 _LOGGER = logging.getLogger("service")
@@ -187,7 +180,7 @@ class WorkerPool:
         for message in messages:
             if "error" in message:
                 _LOGGER.error("%s failed: %s", self._work, message["error"])
-                raise InternalError(SEE_LOG)
+                raise InternalError()
         return [message["result"] for message in messages]
 
     @asynccontextmanager

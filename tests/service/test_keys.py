@@ -6,8 +6,8 @@ import httpx
 import pytest
 from running import running_server
 
-from service.http.auth import Keyring
-from service.http.problems import Unauthorized
+from service.errors import Unauthorized
+from service.http.auth import ApiKeys
 from service.settings import Settings, SettingsError
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
@@ -71,15 +71,15 @@ def test_a_key_has_its_own_rate(three):
 def test_keys_appear_in_no_representation():
     settings = Settings(api_keys=("top-secret",))
     assert "top-secret" not in repr(settings)
-    keyring = Keyring.of(settings)
-    assert "top-secret" not in repr(vars(keyring))
-    keyring.admit(b"top-secret")
+    api_keys = ApiKeys.from_settings(settings)
+    assert "top-secret" not in repr(vars(api_keys))
+    api_keys.authenticate(b"top-secret")
     with pytest.raises(Unauthorized):
-        keyring.admit(b"top-secret ")
+        api_keys.authenticate(b"top-secret ")
 
 
 def test_an_empty_key_file_does_not_open_the_service(tmp_path):
     (tmp_path / "keys").write_text("\n# nobody\n")
     for file in (tmp_path / "keys", tmp_path / "missing"):
         with pytest.raises(SettingsError, match=r"key"):
-            Keyring.of(Settings(api_key_file=file))
+            ApiKeys.from_settings(Settings(api_key_file=file))

@@ -1,7 +1,6 @@
 """Deadlines, queues and clients that are slow or gone."""
 
 import asyncio
-import itertools
 import json
 import socket
 import threading
@@ -13,9 +12,8 @@ import numpy as np
 import pytest
 from running import JSON, running_server, whole_request
 
-from service.http.problems import DeadlineExceeded, QueueFull
-from service.http.turns import Turns
-from service.inference.batcher import Batcher, WaitingRoom
+from service.errors import DeadlineExceeded, QueueFull
+from service.inference.batcher import Batcher, QueueLimit
 from service.inference.engine import Engine
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
@@ -40,7 +38,7 @@ def test_what_is_asked_at_the_same_time_is_inferred_together(engine, digits):
     images, sizes = digits[0][:40], []
 
     async def scenario():
-        batcher = Batcher(noting(engine, sizes), WaitingRoom(1000))
+        batcher = Batcher(noting(engine, sizes), QueueLimit(1000))
         asked = [
             batcher.predict(images[start : start + 2], time.monotonic() + 9) for start in range(0, 40, 2)
         ]
@@ -58,12 +56,12 @@ def test_a_large_request_is_shared_among_the_cores_and_comes_back_in_order(engin
     images, sizes = digits[0][:200], []
 
     async def scenario():
-        room = WaitingRoom(1000)
-        batcher = Batcher(noting(engine, sizes), room)
+        limit = QueueLimit(1000)
+        batcher = Batcher(noting(engine, sizes), limit)
         logits, probabilities = await batcher.predict(images, time.monotonic() + 9)
         with pytest.raises(DeadlineExceeded):
             await batcher.predict(images, time.monotonic() - 0.001)
-        room.enter(1000)  # everybody has left the room
+        limit.acquire(1000)  # nobody waits any more
         return logits, probabilities
 
     logits, probabilities = asyncio.run(scenario())
@@ -82,7 +80,7 @@ def test_a_failed_batch_fails_each_request_and_the_next_one_works(engine, digits
         return engine.predict(batch)
 
     async def scenario():
-        batcher = Batcher(infer, WaitingRoom(1000))
+        batcher = Batcher(infer, QueueLimit(1000))
         later = time.monotonic() + 9
         failed = await asyncio.gather(
             *(batcher.predict(digits[0][:1], later) for _ in range(3)), return_exceptions=True
@@ -98,8 +96,8 @@ def test_who_waits_too_long_or_leaves_is_not_inferred(engine, digits):
     sizes = []
 
     async def scenario():
-        room = WaitingRoom(1000)
-        batcher = Batcher(noting(engine, sizes), room)
+        limit = QueueLimit(1000)
+        batcher = Batcher(noting(engine, sizes), limit)
         now = time.monotonic()
         late = asyncio.ensure_future(batcher.predict(digits[0][:4], now - 0.001))
         gone = asyncio.ensure_future(batcher.predict(digits[0][:8], now + 9))
@@ -111,20 +109,20 @@ def test_who_waits_too_long_or_leaves_is_not_inferred(engine, digits):
             await late
         with pytest.raises(asyncio.CancelledError):
             await gone
-        room.enter(1000)  # everybody has left the room
+        limit.acquire(1000)  # nobody waits any more
 
     asyncio.run(scenario())
-    assert sum(sizes) in (1, 9)  # what was cancelled in time cost nothing; else it came with the others
+    assert sizes == [1]  # neither the late one nor the one that left cost anything
 
 
-def test_a_full_room_takes_nobody_but_whoever_comes_alone():
-    room = WaitingRoom(10)
-    room.enter(10)
+def test_a_full_queue_refuses_all_but_a_request_that_comes_alone():
+    limit = QueueLimit(10)
+    limit.acquire(10)
     with pytest.raises(QueueFull) as refused:
-        room.enter(1)
+        limit.acquire(1)
     assert refused.value.headers["Retry-After"] == "1"
-    room.leave(10)
-    room.enter(256)
+    limit.release(10)
+    limit.acquire(256)
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +274,6 @@ def exchange(connection: socket.socket, request: bytes) -> bytes:
 
 
 def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, three):
-    """At the limit whole requests are refused before they are requests; nobody can tell."""
     body = json.dumps({"images": [three]}).encode()
     held = [send_head(strict, 5000) for _ in range(4)]
     time.sleep(0.3)
@@ -289,11 +286,11 @@ def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, 
         }
         assert len(own_ids) == 5
         problem = json.loads(refused.split(b"\r\n\r\n")[1])
-        by_the_long_way = strict.post("/v1/certify", json={})
-        assert by_the_long_way.status_code == 429
+        elsewhere = strict.post("/v1/certify", json={})
+        assert elsewhere.status_code == 429
         same = ("type", "title", "status")
-        assert [problem[key] for key in same] == [by_the_long_way.json()[key] for key in same]
-        for split in (10, 60, 200):  # not whole: refused too, the long way
+        assert [problem[key] for key in same] == [elsewhere.json()[key] for key in same]
+        for split in (10, 60, 200):
             request = whole_request(body)
             connection.sendall(request[:split])
             time.sleep(0.1)
@@ -323,23 +320,3 @@ def test_a_refused_connection_is_not_taken_for_an_idle_one(three):
                 time.sleep(0.5)
         time.sleep(0.2)
         assert b" 200 " in exchange(connection, whole_request(body))[:20]
-
-
-def test_a_crowd_is_let_in_by_turns_and_in_order():
-    async def scenario() -> None:
-        turns, order = Turns(a_turn=3), []
-
-        async def ask(number: int) -> None:
-            await turns.wait()
-            order.append(number)
-
-        asked = [asyncio.ensure_future(ask(number)) for number in range(10)]
-        asyncio.get_running_loop().call_soon(asked[5].cancel)
-        seen = []
-        while not all(task.done() for task in asked):
-            await asyncio.sleep(0)
-            seen.append(len(order))
-        assert order == [0, 1, 2, 3, 4, 6, 7, 8, 9]
-        assert max(after - before for before, after in itertools.pairwise(seen)) <= 3
-
-    asyncio.run(scenario())

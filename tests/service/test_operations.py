@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client import CollectorRegistry, Histogram
 from running import ROOT, WHITEBOX, running_server
 
-from service.telemetry.metrics import Tally
+from service.telemetry.metrics import BufferedHistogram
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
@@ -247,17 +247,17 @@ def test_a_port_in_use_is_one_line(client):
         pass
 
 
-def test_a_tally_books_what_the_histogram_would_have():
+def test_a_buffered_histogram_counts_what_a_plain_one_does():
     registry = CollectorRegistry()
     together, one_by_one = (
         Histogram(name, "", buckets=(0.1, 1.0, 5.0), registry=registry) for name in ("together", "single")
     )
-    noted = Tally(together)
+    buffer = BufferedHistogram(together)
     for value in (0.05, 0.1, 0.1000001, 1.0, 3.0, 5.0, 7.0, 0.0):
-        noted.observe(value)
+        buffer.observe(value)
         one_by_one.observe(value)
-    noted.book()
-    noted.book()  # nothing twice
+    buffer.flush()
+    buffer.flush()  # nothing twice
     found = {
         metric.name: [(sample.name.removeprefix(metric.name), sample.labels, sample.value)
                       for sample in metric.samples if not sample.name.endswith("_created")]

@@ -11,7 +11,8 @@ import pytest
 from running import ROOT
 
 from service.app import create_app
-from service.http.problems import Problem, ProblemBody
+from service.errors import Problem
+from service.http.problems import ProblemBody
 from service.settings import Settings
 
 BLANK = [[0.0] * 28] * 28

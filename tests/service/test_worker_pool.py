@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from running import PACKAGE
 
-from service.http.problems import WorkersUnavailable
+from service.errors import WorkersUnavailable
 from service.inference.engine import Engine
 from service.workers.messages import certify_job
 from service.workers.pool import WorkerPool

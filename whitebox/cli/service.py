@@ -13,11 +13,11 @@ from rich.console import Console
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
-from service.app import load
+from service.app import new_state
 from service.codecs.preprocessing import NotADigitError, digit_from_png
 from service.codecs.serialization import explanations, predictions
-from service.http.auth import Keyring
-from service.http.problems import Problem
+from service.errors import Problem
+from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.inference.model_repository import check_packages, newest_packages
 from service.server import run_server
@@ -50,8 +50,8 @@ def serve(
     except ValidationError as error:
         _fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:
-        Keyring.of(settings)
-        Tracing.of(settings)
+        ApiKeys.from_settings(settings)
+        Tracing.from_settings(settings)
         check_packages(settings.models_dir, settings.default_model)
         if check:
             _check(settings)
@@ -63,15 +63,17 @@ def serve(
 
 def _check(settings: Settings) -> None:
     """Loads everything as the service would and lets every model answer."""
-    service = load(settings)
-    for model in service.models:
+    models = new_state(settings).models
+    models.load_all()
+    for model in models:
         (prediction,) = predictions(model.engine, np.zeros((1, 28, 28), np.float32))
         name = f"{model.package.name}/{model.package.version}"
         _CONSOLE.print(
             f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}"
         )
-    keys = "asks for an API key" if Keyring.of(settings) else "is open to everybody who can reach it"
-    _CONSOLE.print(f"Settings and models are fine. The service {keys}.")
+    has_keys = bool(ApiKeys.from_settings(settings))
+    access = "asks for an API key" if has_keys else "is open to everybody who can reach it"
+    _CONSOLE.print(f"Settings and models are fine. The service {access}.")
 
 
 def predict(image: Png, model: Model = None) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from service.api.answering import OwnBodyRoute, in_time, json_response
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import MODEL_NAME, MODEL_VERSION, V2_ERRORS, json_body
 from service.api.openinference import tensors as open_inference
 from service.api.openinference.tensors import InferRequest, Wanted
-from service.api.state import Service, service_of
-from service.http.body import off_the_loop, parse, read_body
-from service.http.context import call_of
-from service.http.problems import UnsupportedMediaType
+from service.errors import UnsupportedMediaType
+from service.http.body import off_the_loop, parse_json
+from service.http.context import get_context
 from service.inference.engine import Array, Images
 from service.inference.model_repository import ServedModel
 
@@ -40,7 +40,7 @@ async def server(_: Request) -> Response:
 @router.get(_MODEL, responses=V2_ERRORS, openapi_extra={"parameters": [MODEL_NAME]})
 async def metadata(request: Request) -> Response:
     """Show a model's versions, inputs and outputs."""
-    models = service_of(request).models
+    models = get_state(request).models
     model = _model(request)
     return json_response(open_inference.model_metadata(model, models.versions(model.package.name)))
 
@@ -65,28 +65,28 @@ async def infer(request: Request) -> Response:
 
     Outputs are `label`, `logits`, `probabilities` and every tensor of the explanation.
     """
-    service, call = service_of(request), call_of(request)
-    deadline = time.monotonic() + call.seconds(service.settings.request_timeout_ms / 1000)
+    service, context = get_state(request), get_context(request)
+    deadline = time.monotonic() + context.timeout(service.settings.request_timeout_ms / 1000)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-    body = await read_body(request, service.settings, deadline)
-    call.mark("read")
+    body = await request.body()
+    context.mark("read")
     model = _model(request)
     length = request.headers.get(open_inference.JSON_LENGTH)
     head, binary = open_inference.split_body(body, length)
     asked, images, wanted = await off_the_loop(head, lambda: _read(service, model, head, binary))
-    call.mark("parse")
+    context.mark("parse")
     tensors = await _tensors(model, images, {one.name for one in wanted}, deadline, body)
-    call.mark("infer")
+    context.mark("infer")
     response = open_inference.answer(model, asked.id, wanted, tensors)
-    call.mark("answer")
+    context.mark("answer")
     return response
 
 
 def _read(
-    service: Service, model: ServedModel, head: bytes, binary: memoryview
+    service: ServiceState, model: ServedModel, head: bytes, binary: memoryview
 ) -> tuple[InferRequest, Images, list[Wanted]]:
-    asked = parse(InferRequest, head)
+    asked = parse_json(InferRequest, head)
     wanted = open_inference.outputs_of(asked, model.engine)
     explains = any(one.name not in _PREDICTED for one in wanted)
     settings = service.settings
@@ -111,4 +111,4 @@ async def _tensors(
 
 def _model(request: Request) -> ServedModel:
     path = request.path_params
-    return service_of(request).models.get(path["name"], path.get("version"))
+    return get_state(request).models.get(path["name"], path.get("version"))

@@ -1,17 +1,15 @@
 """The V2 model repository API: what there is, load, unload."""
 
-import time
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.answering import OwnBodyRoute, json_response
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import MODEL_NAME, V2_ERRORS, json_body
-from service.api.state import Service, service_of
-from service.http.body import parse, read_body
-from service.http.context import call_of
-from service.http.problems import Forbidden, invalid_at
+from service.errors import Forbidden, invalid_at
+from service.http.body import parse_json
 
 router = APIRouter(
     prefix="/v2/repository", tags=["model repository"], responses=V2_ERRORS, route_class=OwnBodyRoute
@@ -53,7 +51,7 @@ class IndexedPackage(BaseModel):
 async def index(request: Request) -> Response:
     """List every model package with its state: READY, or UNAVAILABLE and why."""
     asked = await _body(request, IndexRequest)
-    found = service_of(request).models.index()
+    found = get_state(request).models.index()
     return json_response([one for one in found if not asked.ready or one["state"] == "READY"])
 
 
@@ -75,13 +73,11 @@ async def unload(request: Request) -> Response:
 
 async def _body(request: Request, schema: type[Body]) -> Body:
     """Reads a body that may be absent, and of any media type: Triton's client names none."""
-    settings = service_of(request).settings
-    deadline = time.monotonic() + call_of(request).seconds(settings.request_timeout_ms / 1000)
-    return parse(schema, await read_body(request, settings, deadline) or b"{}")
+    return parse_json(schema, await request.body() or b"{}")
 
 
-async def _controlled(request: Request) -> Service:
-    service = service_of(request)
+async def _controlled(request: Request) -> ServiceState:
+    service = get_state(request)
     if not service.settings.model_control:
         raise Forbidden("Loading and unloading is switched off here (WHITEBOX_MODEL_CONTROL).")
     asked = await _body(request, ChangeRequest)

@@ -13,7 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.http.problems import invalid_at
+from service.errors import invalid_at
 from service.inference.engine import Array, Engine, Images
 from service.inference.model_repository import ServedModel
 

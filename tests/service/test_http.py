@@ -1,4 +1,4 @@
-"""Whole predictions are answered where their bytes arrive; nobody can tell but by the clock."""
+"""Predictions over HTTP/1.1, in whatever pieces their bytes come, on a real server on a socket."""
 
 import asyncio
 import json
@@ -17,9 +17,6 @@ from running import JSON, whole_request
 
 from service.app import create_app
 from service.http.body import SMALL_BODY
-from service.http.direct import DirectPredictions
-from service.http.middleware import Edge
-from service.http.protocol import ServingProtocol
 from service.settings import Settings
 
 HALF = [[0.5] * 28] * 28
@@ -27,24 +24,16 @@ BODY = json.dumps({"images": [HALF]}).encode()
 
 
 class Running:
-    """The service in a thread of this process; counts the requests that take the usual way."""
+    """The service in a thread of this process."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
-        self.usual = 0
-        call = Edge.__call__
-
-        async def counted(edge, scope, receive, send):
-            self.usual += scope["type"] == "http"
-            await call(edge, scope, receive, send)
-
-        monkeypatch.setattr(Edge, "__call__", counted)
+    def __init__(self, **options: object) -> None:
         given = Settings(attack_workers=0, certify_workers=0, **options)
         app = create_app(given)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         config = uvicorn.Config(
-            app, port=self.port, http=ServingProtocol, log_config=None,
+            app, port=self.port, http="httptools", log_config=None,
             timeout_keep_alive=given.keep_alive_seconds, server_header=False,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
@@ -65,14 +54,8 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def module_patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def service(module_patch) -> Iterator[Running]:
-    running = Running(module_patch, keep_alive_seconds=2)
+def service() -> Iterator[Running]:
+    running = Running(keep_alive_seconds=2)
     yield running
     running.stop()
 
@@ -109,21 +92,6 @@ def ask(service: Running, data: bytes, split: int | None = None) -> tuple[bytes,
         return read_answer(connection)[:3]
 
 
-def test_a_whole_prediction_does_not_take_the_usual_way_and_gets_the_same_answer(service):
-    usual = service.usual
-    direct = ask(service, request())
-    assert service.usual == usual
-    by_the_usual_way = ask(service, request(), split=10)
-    assert service.usual == usual + 1
-    assert direct[0] == by_the_usual_way[0] == b"HTTP/1.1 200 OK"
-    assert direct[2] == by_the_usual_way[2]
-    assert direct[1].keys() == by_the_usual_way[1].keys()
-    own = {b"x-request-id", b"date"}
-    assert {k: v for k, v in direct[1].items() if k not in own} == {
-        k: v for k, v in by_the_usual_way[1].items() if k not in own
-    }
-
-
 CASES = {
     "id": request(head=JSON + b"X-Request-ID: mine\r\n"),
     "no acceptable id": request(head=JSON + b"X-Request-ID: a b\r\n"),
@@ -154,13 +122,27 @@ CASES = {
 
 
 @pytest.mark.parametrize("data", CASES.values(), ids=CASES)
-def test_whatever_is_asked_both_ways_answer_the_same(service, data):
-    direct, usual = ask(service, data), ask(service, data, split=10)
-    assert direct[0] == usual[0]
-    assert direct[1].keys() == usual[1].keys()
-    assert direct[1].get(b"connection") == usual[1].get(b"connection")
-    same = [json.loads(body) if body.startswith(b"{") else body for body in (direct[2], usual[2])]
-    assert same[0] == same[1]
+def test_a_request_that_comes_in_two_pieces_is_answered_like_a_whole_one(service, data):
+    whole, in_pieces = ask(service, data), ask(service, data, split=10)
+    own = {b"x-request-id", b"date"}
+    assert whole[0] == in_pieces[0]
+    assert whole[1].keys() == in_pieces[1].keys()
+    assert {k: v for k, v in whole[1].items() if k not in own} == {
+        k: v for k, v in in_pieces[1].items() if k not in own
+    }
+    assert whole[2] == in_pieces[2]
+
+
+STATUS = {
+    "charset": 200, "named": 200, "large": 200, "no deadline": 422, "no media type": 415,
+    "other media type": 415, "GET": 405, "unknown": 404, "none": 422, "no JSON": 422, "no body": 422,
+    "pixel": 422, "NaN": 422, "rows": 422, "bad length": 400, "no HTTP": 400,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "status"), STATUS.items())
+def test_every_kind_of_request_gets_its_status(service, case, status):
+    assert ask(service, CASES[case])[0].split()[1] == b"%d" % status
 
 
 @pytest.mark.parametrize(
@@ -264,18 +246,13 @@ class Slow:
 
 
 @pytest.fixture
-def own(monkeypatch) -> Iterator[Running]:
-    running = Running(monkeypatch, max_requests=3)
+def own() -> Iterator[Running]:
+    running = Running(max_requests=3)
     yield running
     running.stop()
 
 
 FOUR = request(json.dumps({"images": [HALF] * 4}).encode())  # as many as are worth a thread
-
-
-def direct_of(running: Running) -> DirectPredictions:
-    (connection,) = list(running.server.server_state.connections)[:1]
-    return connection._direct
 
 
 def test_a_request_in_progress_is_answered_when_the_service_ends(own, monkeypatch):
@@ -293,18 +270,33 @@ def test_a_request_in_progress_is_answered_when_the_service_ends(own, monkeypatc
         assert connection.recv(1) == b""
 
 
-def test_whoever_leaves_waits_no_longer_and_is_counted(own, monkeypatch):
+def in_progress(running: Running) -> float:
+    """Returns what /metrics says of requests in progress, this one included."""
+    body = ask(running, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")[2].decode()
+    (line,) = [line for line in body.splitlines() if line.startswith("whitebox_requests_in_progress ")]
+    return float(line.split()[1])
+
+
+def test_requests_in_progress_are_counted_while_they_are(own, monkeypatch):
+    slow = Slow(own, monkeypatch)
+    with own.connection() as one, own.connection() as two:
+        one.sendall(FOUR)
+        two.sendall(FOUR)
+        time.sleep(0.2)
+        assert in_progress(own) == 3
+        slow.go_on.set()
+        assert read_answer(one)[0] == read_answer(two)[0] == b"HTTP/1.1 200 OK"
+    assert in_progress(own) == 1
+
+
+def test_whoever_leaves_costs_nobody_else_an_answer(own, monkeypatch):
     slow = Slow(own, monkeypatch)
     with own.connection() as leaving:
         leaving.sendall(FOUR)
         time.sleep(0.1)
-        direct = direct_of(own)
-        assert direct.in_progress == 1
-    time.sleep(0.1)
-    assert direct.in_progress == 0
     slow.go_on.set()
     assert ask(own, request())[0] == b"HTTP/1.1 200 OK"
-    assert own.usual == 0
+    assert in_progress(own) == 1
 
 
 def test_beyond_the_limit_whole_requests_are_refused_and_then_answered_again(own, monkeypatch):
@@ -351,11 +343,10 @@ def test_a_deadline_holds_for_whoever_waits_for_inference(own, monkeypatch):
         assert read_answer(one)[0] == read_answer(two)[0] == b"HTTP/1.1 200 OK"
 
 
-def test_a_body_beyond_the_size_for_this_way_is_not_held(service):
-    body = BODY + b" " * SMALL_BODY
-    usual = service.usual
-    assert ask(service, request(body), split=len(request(body)) - 1)[0] == b"HTTP/1.1 200 OK"
-    assert service.usual == usual + 1
+def test_a_body_that_is_read_in_a_thread_gets_the_same_answer(service):
+    large = BODY + b" " * SMALL_BODY
+    whole, in_pieces = ask(service, request(large)), ask(service, request(large), split=len(large) - 1)
+    assert whole[2] == in_pieces[2] == ask(service, request())[2]
 
 
 def test_a_thousand_predictions_over_many_connections_are_each_answered_once(service, digits):

@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.api.schemas import PredictRequest
-from service.codecs import json_images as number_lists
-from service.codecs.json_images import images_alone
-from service.http.body import SMALL_BODY, images_of
-from service.settings import Settings
+from service.codecs import json_images
+from service.codecs.json_images import NumberLists, decode_images, parse_number_lists
+from service.http.body import SMALL_BODY
 
 MOST = 16
-SETTINGS = Settings()
 HALF = [[0.5] * 28] * 28
 # What may stand in the place of a pixel, a row, an image or the list of images.
 ODD = st.sampled_from(
@@ -25,18 +23,24 @@ ODD = st.sampled_from(
 PIXEL = st.floats(0, 1, width=64) | st.integers(0, 1)
 
 
-def by_schema(body: bytes) -> np.ndarray | None:
+def by_schema(body: bytes) -> NumberLists | None:
     try:
         asked = PredictRequest.model_validate_json(body)
     except ValidationError:
         return None
-    return images_of(asked.images, MOST, SETTINGS).images
+    return NumberLists(decode_images(asked.images, MOST, 10_000).images, asked.model, asked.version)
+
+
+def assert_read_alike(body: bytes) -> None:
+    found, expected = parse_number_lists(body, MOST), by_schema(body)
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert found[1:] == expected[1:]
 
 
 def test_real_digits_are_read_as_the_schema_reads_them(digits):
     for image in digits[0][:50]:
         body = json.dumps({"images": [image.tolist()]}).encode()
-        np.testing.assert_array_equal(images_alone(body, MOST), by_schema(body))
+        assert_read_alike(body)
 
 
 @settings(max_examples=300, deadline=None)
@@ -60,9 +64,36 @@ def test_what_it_reads_the_schema_reads_too(data):
             case _:
                 images.append(odd)
     body = json.dumps({"images": images}).encode()
-    found = images_alone(body, MOST)
-    if found is not None:
-        np.testing.assert_array_equal(found, by_schema(body))
+    if parse_number_lists(body, MOST) is not None:
+        assert_read_alike(body)
+
+
+NAME = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
+    ["mnist-10", "1", "", "3e5", '"', "]"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    model=NAME,
+    version=NAME,
+    order=st.permutations(["images", "model", "version"]),
+    space=st.sampled_from(["", " "]),
+)
+def test_the_model_may_be_named_in_any_place(model, version, order, space):
+    values = {"images": [HALF], "model": model, "version": version}
+    body = json.dumps({name: values[name] for name in order}, separators=("," + space, ":" + space)).encode()
+    if parse_number_lists(body, MOST) is not None:
+        assert_read_alike(body)
+
+
+@pytest.mark.parametrize("order", [("images", "model"), ("model", "images"), ("version", "images", "model")])
+def test_a_named_model_needs_no_schema(order):
+    values = {"images": [HALF, HALF], "model": "mnist-10", "version": "1"}
+    found = parse_number_lists(json.dumps({name: values[name] for name in order}).encode(), MOST)
+    assert found is not None
+    assert found.model == "mnist-10"
+    assert found.version == ("1" if "version" in order else None)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +108,10 @@ def test_what_it_reads_the_schema_reads_too(data):
         b'{"images": 3}',
         b'{"images": {}}',
         b'{"images": ["' + b"x" * 28 + b'"]}',
-        json.dumps({"images": [HALF], "model": "mnist-3v5"}).encode(),
+        json.dumps({"images": [HALF], "model": None}).encode(),
+        json.dumps({"images": [HALF], "model": ["mnist-3v5"]}).encode(),
+        json.dumps({"images": [HALF], "mo-del": "mnist-3v5"}).encode(),
+        json.dumps({"images": [HALF], "model": "mnist-3v5"}).encode()[:-1] + b', "model": "mnist-10"}',
         json.dumps({"images": [HALF], "unknown": 1}).encode(),
         json.dumps({"images": [HALF]}).encode()[:-1] + b', "images": [3]}',
         json.dumps({"images": [HALF]}).encode() + b"x",
@@ -88,15 +122,15 @@ def test_what_it_reads_the_schema_reads_too(data):
     ],
 )
 def test_everything_else_is_left_to_the_schema(body):
-    assert images_alone(body, MOST) is None
+    assert parse_number_lists(body, MOST) is None
 
 
 def test_images_outlast_the_next_document():
-    first = images_alone(json.dumps({"images": [HALF]}).encode(), MOST)
-    images_alone(json.dumps({"images": [[[0.25] * 28] * 28]}).encode(), MOST)
-    assert (first == np.float32(0.5)).all()
+    first = parse_number_lists(json.dumps({"images": [HALF]}).encode(), MOST)
+    parse_number_lists(json.dumps({"images": [[[0.25] * 28] * 28]}).encode(), MOST)
+    assert (first.images == np.float32(0.5)).all()
 
 
 def test_without_simdjson_everything_is_left_to_the_schema(monkeypatch):
-    monkeypatch.setattr(number_lists, "_PARSER", None)
-    assert images_alone(json.dumps({"images": [HALF]}).encode(), MOST) is None
+    monkeypatch.setattr(json_images, "_PARSER", None)
+    assert parse_number_lists(json.dumps({"images": [HALF]}).encode(), MOST) is None

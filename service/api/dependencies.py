@@ -5,13 +5,13 @@ from typing import cast
 
 from starlette.requests import Request
 
-from service.inference.model_repository import Repository
+from service.inference.model_repository import ModelRepository
 from service.settings import Settings
 from service.workers.pool import WorkerPool
 
 
 @dataclass
-class Service:
+class ServiceState:
     """The state behind the routes.
 
     Attributes:
@@ -23,12 +23,12 @@ class Service:
     """
 
     settings: Settings
-    models: Repository
+    models: ModelRepository
     attacks: WorkerPool
     certificates: WorkerPool
     ready: bool = False
 
 
-def service_of(request: Request) -> Service:
+def get_state(request: Request) -> ServiceState:
     """Returns the state of the application that a request came to."""
-    return cast(Service, request.app.state.service)
+    return cast(ServiceState, request.app.state.service)
