@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.types import Receive, Scope, Send
 
 from service.api import attack, certify, explain, health, metrics, models, predict, schemas
 from service.api import kserve_v1 as kserve
@@ -44,7 +45,21 @@ Protocol) and KServe's `:predict` and `:explain`, which have their own form.
 """
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+class Application(FastAPI):
+    """FastAPI with a layer around all of its own, its error handling too.
+
+    Attributes:
+        outermost: The layer.
+    """
+
+    outermost: RequestMiddleware
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request to the outermost layer."""
+        await self.outermost(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Application:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
     tracing = Tracing.from_settings(settings)
@@ -80,7 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             if tracing is not None:
                 await asyncio.to_thread(tracing.stop)
 
-    app = FastAPI(
+    app = Application(
         title="whitebox-serving",
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
@@ -89,16 +104,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = state
-    app.state.predict = predict.PredictHandler(state)
     problems.install_handlers(app)
     for group in (
         predict, explain, attack, certify, kserve, models, open_inference_routes, repository_routes,
         health, metrics,
     ):  # fmt: skip
         app.include_router(group.router)
-    app.add_middleware(
-        RequestMiddleware,
-        handlers={"/v1/predict": app.state.predict},
+    app.outermost = RequestMiddleware(
+        super(Application, app).__call__,
+        handlers={"/v1/predict": predict.PredictHandler(state)},
         admission=admission,
         max_body_bytes=settings.max_body_bytes,
         max_body_seconds=settings.request_timeout_ms / 1000,

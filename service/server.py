@@ -37,6 +37,7 @@ def run_server(host: str, port: int, workers: int, log_level: str, settings: Set
             log_level=log_level,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here looks at a client's address or scheme
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )

@@ -1,14 +1,12 @@
 """POST /v1/predict: the one handler that answers predictions, and its route in the documentation."""
 
-from typing import Any
-
 import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from service.api.answering import OwnBodyRoute, with_preprocessed
-from service.api.dependencies import ServiceState
+from service.api.dependencies import ServiceState, get_state
 from service.api.documentation import EXAMPLE_PNG, PROBLEMS, TIMED_PROBLEMS, json_body
 from service.api.schemas import PredictAnswer, PredictRequest
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
@@ -84,6 +82,7 @@ class PredictHandler:
 )
 async def predict(request: Request) -> Response:
     """Say which digit each image shows."""
-    handler: Any = request.app.state.predict
-    content = await handler(request.scope, await request.body(), get_context(request))
+    content = await PredictHandler(get_state(request))(
+        request.scope, await request.body(), get_context(request)
+    )
     return Response(content, media_type="application/json")

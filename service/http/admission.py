@@ -40,11 +40,11 @@ class AdmissionControl:
         self._metrics_need_key, self._access_log = metrics_need_key, access_log
         self._in_progress = 0
         self._counters = _RequestCounters()
+        metrics.sample(metrics.IN_PROGRESS, lambda: self._in_progress)
 
     def begin(self) -> None:
         """Counts a request that begins; `finish` must follow."""
         self._in_progress += 1
-        metrics.IN_PROGRESS.set(self._in_progress)
 
     def admit(self, path: str, context: RequestContext) -> None:
         """Admits a request that has begun.
@@ -69,7 +69,6 @@ class AdmissionControl:
         self._in_progress -= 1
         seconds = time.perf_counter() - context.started
         self._counters.count(context.route, status, seconds, context.stages)
-        metrics.IN_PROGRESS.set(self._in_progress)
         if self._tracing is not None:
             name = f"{method} {context.route}"
             self._tracing.record(name, status, seconds, context.stages, context.traceparent)

@@ -16,7 +16,7 @@ from service.errors import InternalError, Problem, ServiceStopping
 from service.http.admission import AdmissionControl
 from service.http.body import read_body, replayed
 from service.http.context import REQUEST_ID, RequestContext
-from service.http.problems import problem_response
+from service.http.problems import CLIENT_LEFT, problem_response
 from service.telemetry.logs import current_request_id
 
 _LOGGER = logging.getLogger("service")
@@ -27,8 +27,6 @@ _SAFE_HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 _JSON = (b"content-type", b"application/json")
-# What nginx logs where nobody waits for an answer any more.
-_CLIENT_LEFT = 499
 
 # Takes the scope, the whole body and the context of a POST; returns the JSON of a 200, or raises a Problem.
 Handler = Callable[[Scope, bytes, RequestContext], Awaitable[bytes]]
@@ -80,7 +78,7 @@ class RequestMiddleware:
             await self._handle(scope, receive, response, context)
             return
         except ClientDisconnect:
-            response.status = response.status or _CLIENT_LEFT
+            response.status = response.status or CLIENT_LEFT
             return
         except Problem as error:
             problem = error

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import (
@@ -18,6 +18,9 @@ from service.errors import (
     invalid_input,
 )
 from service.telemetry import metrics
+
+# What nginx logs where nobody waits for an answer any more.
+CLIENT_LEFT = 499
 
 
 class ProblemBody(BaseModel):
@@ -66,7 +69,11 @@ def install_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, _: Exception) -> Response:
         return problem_response(InternalError(), request.url.path)
 
+    async def client_left(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_LEFT)  # for the accounts: nobody reads it
+
     app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(ClientDisconnect, client_left)
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)

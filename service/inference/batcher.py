@@ -38,7 +38,6 @@ _SHARE_THREADS = ThreadPoolExecutor(_CORES, thread_name_prefix="share")
 
 Outputs = tuple[Array, Array]
 
-_DEPTH = metrics.QUEUE_DEPTH.labels("predict")
 _WAIT = metrics.buffered(metrics.QUEUE_SECONDS.labels("predict"))
 _BATCH = metrics.buffered(metrics.BATCH_IMAGES)
 
@@ -79,6 +78,7 @@ class QueueLimit:
 
     def __init__(self, max_images: int) -> None:
         self._max_images, self._images = max_images, 0
+        metrics.sample(metrics.QUEUE_DEPTH.labels("predict"), lambda: self._images)
 
     def acquire(self, images: int) -> None:
         """Counts images that begin to wait.
@@ -89,12 +89,10 @@ class QueueLimit:
         if self._images and self._images + images > self._max_images:
             raise QueueFull(f"{self._images} images are waiting already.", headers=_RETRY_AFTER)
         self._images += images
-        _DEPTH.set(self._images)
 
     def release(self, images: int) -> None:
         """Counts images that wait no longer."""
         self._images -= images
-        _DEPTH.set(self._images)
 
 
 class Batcher:

@@ -91,8 +91,18 @@ def buffered(histogram: Histogram) -> BufferedHistogram:
     return _BUFFERED.setdefault(histogram, BufferedHistogram(histogram))
 
 
+_SAMPLED: dict[Gauge, Callable[[], float]] = {}
+
+
+def sample(gauge: Gauge, value: Callable[[], float]) -> None:
+    """Sets a gauge, one child if it has labels, whenever the buffers are flushed."""
+    _SAMPLED[gauge] = value
+
+
 def flush_buffered() -> None:
-    """Flushes every buffered histogram."""
+    """Flushes every buffered histogram and samples the gauges."""
+    for gauge, value in _SAMPLED.items():
+        gauge.set(value())
     for each in list(_BUFFERED.values()):  # requests in other threads may add some
         each.flush()
 
