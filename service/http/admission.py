@@ -14,7 +14,9 @@ _LOGGER = logging.getLogger("service")
 _PUBLIC = frozenset(("/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
 _HEALTH = "/v2/health/"
 _METRICS = "/metrics"
-_RETRY_AFTER = {"Retry-After": "1"}
+QUEUE_FULL = QueueFull(
+    "More requests are in progress already than this service takes on at once.", headers={"Retry-After": "1"}
+)
 
 
 class AdmissionControl:
@@ -42,6 +44,11 @@ class AdmissionControl:
         self._counters = _RequestCounters()
         metrics.sample(metrics.IN_PROGRESS, lambda: self._in_progress)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more requests are in progress than may be."""
+        return self._in_progress > self._max_requests
+
     def begin(self) -> None:
         """Counts a request that begins; `finish` must follow."""
         self._in_progress += 1
@@ -60,8 +67,8 @@ class AdmissionControl:
             if self._metrics_need_key:
                 self._api_keys.authenticate(context.api_key)
             return
-        if self._in_progress > self._max_requests:
-            raise QueueFull(f"{self._in_progress} requests are in progress already.", headers=_RETRY_AFTER)
+        if self.is_full:
+            raise QUEUE_FULL
         self._api_keys.authenticate(context.api_key)
 
     def finish(self, method: str, path: str, context: RequestContext, status: int) -> None:

@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, Problem, ServiceStopping
-from service.http.admission import AdmissionControl
+from service.http.admission import QUEUE_FULL, AdmissionControl
 from service.http.body import read_body, replayed
 from service.http.context import REQUEST_ID, RequestContext
-from service.http.problems import CLIENT_LEFT, problem_response
+from service.http.problems import CLIENT_LEFT, problem_response, rendered
+from service.telemetry import metrics
 from service.telemetry.logs import current_request_id
 
 _LOGGER = logging.getLogger("service")
@@ -26,6 +27,8 @@ _SAFE_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 )
+_QUEUE_FULL = rendered(QUEUE_FULL)
+_COUNT_QUEUE_FULL = metrics.REJECTIONS.labels(QUEUE_FULL.slug).inc
 _JSON = (b"content-type", b"application/json")
 
 # Takes the scope, the whole body and the context of a POST; returns the JSON of a 200, or raises a Problem.
@@ -100,6 +103,9 @@ class RequestMiddleware:
         handler = self._handlers.get(path) if scope["method"] == "POST" else None
         if handler is not None:
             context.route = path
+            if self._admission.is_full:
+                await self._refuse(response)
+                return
         self._admission.admit(path, context)
         body = await read_body(receive, self._max_body_bytes, context.deadline(self._max_body_seconds))
         context.mark("read")
@@ -110,6 +116,14 @@ class RequestMiddleware:
         length = (b"content-length", b"%d" % len(content))
         await response.send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
         await response.send({"type": "http.response.body", "body": content})
+
+    async def _refuse(self, response: "_TrackedResponse") -> None:
+        """Refuses what `admit` would refuse, at a third of its cost: under overload that is taken from answers."""
+        _COUNT_QUEUE_FULL()
+        await response.send(
+            {"type": "http.response.start", "status": 429, "headers": _QUEUE_FULL.raw_headers}
+        )
+        await response.send({"type": "http.response.body", "body": _QUEUE_FULL.body})
 
 
 class _TrackedResponse:

@@ -37,12 +37,17 @@ def problem_response(problem: Problem, path: str) -> Response:
     """Returns the response in the form that the protocol of a path has for errors, and counts it."""
     metrics.REJECTIONS.labels(problem.slug).inc()
     if not _of_other_protocol(path):
-        content = orjson.dumps(problem.body())
-        return Response(content, problem.status, problem.headers, "application/problem+json")
+        return rendered(problem)
     # The Open Inference Protocol and KServe V1 know bad requests as 400 and nothing more exact.
     status = 400 if problem.status in (415, 422) else problem.status
     error = orjson.dumps({"error": problem.detail})
     return Response(error, status, problem.headers, "application/json")
+
+
+def rendered(problem: Problem) -> Response:
+    """Returns the response of a problem as RFC 9457 has it."""
+    content = orjson.dumps(problem.body())
+    return Response(content, problem.status, problem.headers, "application/problem+json")
 
 
 def _of_other_protocol(path: str) -> bool:
