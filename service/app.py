@@ -133,7 +133,7 @@ def new_state(settings: Settings) -> ServiceState:
 
 
 def _collect_less_garbage() -> None:
-    """Spares requests the search for garbage, of which they make next to none (docs/decisions/0010)."""
+    """Spares requests the search for garbage, of which they make next to none (docs/decisions/0009)."""
     gc.collect()
     gc.freeze()  # what lives as long as the process need not be looked through again and again
     gc.set_threshold(20_000, 20, 20)

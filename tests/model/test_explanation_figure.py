@@ -31,7 +31,7 @@ def texts(figure: str) -> list[str]:
 
 
 def number(text: str) -> float:
-    return float(re.search(r"[+−][\d.]+$", text)[0].replace("−", "-"))
+    return float(re.search(r"[+-][\d.]+$", text.replace("\N{MINUS SIGN}", "-"))[0])
 
 
 @pytest.mark.parametrize("index", [0, 7, 300, 900])
