@@ -34,11 +34,12 @@ def run(command: str, client) -> dict:
     return json.loads(output(command, client))
 
 
-def test_readmes_calls_give_the_answers_it_shows(client):
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(("document", "count"), [("README.md", 1), ("docs/getting-started.md", 4)])
+def test_calls_give_the_answers_that_are_shown(client, document, count):
+    text = (ROOT / document).read_text()
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
-    calls = curls("README.md")
-    assert len(calls) == len(shown) == 4
+    calls = curls(document)
+    assert len(calls) == len(shown) == count
     for call, answer in zip(calls, shown, strict=True):
         assert answer == shortened(run(call, client), answer)
 
