@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import ROOT
+from evaluation.evaluated_model import EvaluatedModel, load_model
 from evaluation.harness.onnx_network import OnnxNetwork
-from evaluation.targets import Target, load_target
 from model.attacks import registry
 from model.attacks.budget import Limits, margins
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
 from model.verification import Certifier
 from model.verification.stages import decide
-from training.data.digits import DATA_DIR_VARIABLE, Digits, load_digits
+from training.data import DATA_DIR_VARIABLE, Dataset, load_mnist
 
 EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 DIGITS = 60
@@ -36,13 +36,13 @@ class Subject:
         pool: All test digits.
     """
 
-    target: Target
-    pool: Digits
+    target: EvaluatedModel
+    pool: Dataset
 
     @classmethod
     def load(cls, model: str) -> "Subject":
-        target = load_target(ROOT / "artifacts" / model)
-        pool = load_digits("test", target.labels, sample=not os.environ.get(DATA_DIR_VARIABLE))
+        target = load_model(ROOT / "artifacts" / model)
+        pool = load_mnist("test", target.labels, sample=not os.environ.get(DATA_DIR_VARIABLE))
         return cls(target, pool)
 
     @cached_property

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from benchmarks.measuring import save, seconds, show
 from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
-from training.data.digits import load_digits
+from training.data import load_mnist
 from training.recipes import PAPER
 from training.train import Run, train
 
@@ -24,7 +24,7 @@ EPOCHS = 3
 
 
 def epoch_seconds() -> list[float]:
-    digits, validation = (load_digits(split, PAPER.network.labels) for split in ("train", "validation"))
+    digits, validation = (load_mnist(split, PAPER.network.labels) for split in ("train", "validation"))
     with tempfile.TemporaryDirectory() as directory:
         run = train(PAPER.shortened(EPOCHS), 0, digits, validation, Run(Path(directory) / "run"))
         return [json.loads(line)["seconds"] for line in run.metrics.read_text().splitlines()]
@@ -38,7 +38,7 @@ def plain_bright_map(pixels: torch.Tensor, kernels: torch.Tensor) -> torch.Tenso
 def step_milliseconds() -> dict[str, float]:
     """Times the parts of one step on a batch of 200 real digits, forward and backward."""
     network = WhiteBoxNetwork(PAPER.network)
-    digits = load_digits("train", PAPER.network.labels).first(PAPER.batch_size)
+    digits = load_mnist("train", PAPER.network.labels).first(PAPER.batch_size)
 
     def whole() -> None:
         F.cross_entropy(network(digits.images), digits.classes).backward()

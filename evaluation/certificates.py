@@ -20,7 +20,7 @@ from model.frozen import FrozenNetwork
 from model.package import write_atomically
 from model.verification import CERTAIN_MARGIN, Certifier
 from model.verification.stages import decide
-from training.data.digits import Digits
+from training.data import Dataset
 from training.versions import code_versions
 
 _BATCH = 50
@@ -50,7 +50,7 @@ class DigitVerdict:
 
 
 def verdicts(
-    network: FrozenNetwork, digits: Digits, epsilon: float, exact_seconds: float | None = None
+    network: FrozenNetwork, digits: Dataset, epsilon: float, exact_seconds: float | None = None
 ) -> Iterator[DigitVerdict]:
     """Decides digit by digit: intervals for all; with `exact_seconds` attacks, planes and HiGHS for the rest.
 
@@ -112,7 +112,7 @@ def _misclassified(network: FrozenNetwork, image: Tensor, true: int) -> bool:
 
 def certified_accuracy(
     network: FrozenNetwork,
-    digits: Digits,
+    digits: Dataset,
     epsilons: list[float],
     exact_seconds: float | None = None,
     lines: Path | None = None,
@@ -161,7 +161,7 @@ def _entry(
     }
 
 
-def make_certified_card(name: str, digits: Digits, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def make_certified_card(name: str, digits: Dataset, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the card of certified accuracy alone."""
     return {
         "model": name,

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from model.attacks import registry
 from model.attacks.ball import distance
-from model.attacks.registry import Target
 from model.attacks.settings import DEFAULT_STEPS, AttackSettings
 from model.frozen import FrozenNetwork, Trace
 from model.layers.two_step import TwoStepLayer, two_step
 from model.network import IMAGE_SIZE, WhiteBoxNetwork
-from training.data.digits import Digits
+from training.data import Dataset
 from training.versions import code_versions
 
 _DECIMALS = 4
@@ -29,7 +28,7 @@ BOUNDARY_STEPS = DEFAULT_STEPS["boundary"]
 _FURTHEST = float(IMAGE_SIZE)  # no two images are further apart in L2: all 28 x 28 pixels from 0 to 1
 
 
-def start_of(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetwork:
+def initial_network(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetwork:
     """Returns the network as it was before its training.
 
     Args:
@@ -37,22 +36,22 @@ def start_of(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetw
         training: Recipe and seed, as recipe.json and a package's manifest record them.
     """
     torch.manual_seed(training["seed"])
-    start = WhiteBoxNetwork(network.config)
+    initial = WhiteBoxNetwork(network.config)
     with torch.no_grad():
         for name, values in training["recipe"].get("start", {}).items():
-            start.get_parameter(name).copy_(torch.tensor(values))
-    return start
+            initial.get_parameter(name).copy_(torch.tensor(values))
+    return initial
 
 
-def inside(
-    network: WhiteBoxNetwork, start: WhiteBoxNetwork, digits: Digits, boundary_steps: int = BOUNDARY_STEPS
+def introspect(
+    network: WhiteBoxNetwork, initial: WhiteBoxNetwork, dataset: Dataset, boundary_steps: int = BOUNDARY_STEPS
 ) -> dict[str, Any]:
     """Returns all that the figures of a network need, rounded to four digits.
 
     Args:
         network: The trained network.
-        start: The same network before its training.
-        digits: Some are chosen: the first ones that are classified right, and the first that is not.
+        initial: The same network before its training.
+        dataset: Some images are chosen: the first ones that are classified right, and the first that is not.
         boundary_steps: Of the attack that looks for the smallest change.
     """
     frozen = network.freeze().eval()
@@ -63,17 +62,17 @@ def inside(
         "config": network.config.to_dict(),
         "learnable_numbers": network.learnable_numbers(),
         "code": code_versions(),
-        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+        "data": {"source": dataset.source, "count": len(dataset), "sha256": dataset.digest},
         "two_step": {
             "x": _numbers(x),
-            "before": _staircase(start.two_step, x),
+            "before": _staircase(initial.two_step, x),
             "after": _staircase(network.two_step, x),
         },
         "kernels": _numbers(frozen.kernels),
         "shapes": {"bases": _numbers(network.affine.base), "poses": _numbers(network.affine.poses)},
         "rows": _numbers(network.logical.base * network.logical.live),
         "boundary": boundary.to_dict(),
-        "digits": _seen(frozen, digits, boundary),
+        "digits": _layer_outputs(frozen, dataset, boundary),
     }
 
 
@@ -89,34 +88,36 @@ def _staircase(layer: TwoStepLayer, x: Tensor) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _seen(network: FrozenNetwork, digits: Digits, boundary: AttackSettings) -> list[dict[str, Any]]:
+def _layer_outputs(
+    network: FrozenNetwork, dataset: Dataset, boundary: AttackSettings
+) -> list[dict[str, Any]]:
     """Returns each chosen digit with what the layers make of it and its smallest change."""
-    right = torch.cat([network(images) for images in digits.images.split(200)]).argmax(1) == digits.classes
-    chosen = _chosen(right, digits)
-    images, classes = digits.images[chosen], digits.classes[chosen]
+    right = torch.cat([network(images) for images in dataset.images.split(200)]).argmax(1) == dataset.classes
+    chosen = _chosen(right, dataset)
+    images, classes = dataset.images[chosen], dataset.classes[chosen]
     trace = network.trace(images)
     seen = [
         {
             "index": int(index),
-            "label": digits.labels[int(classes[n])],
+            "label": dataset.labels[int(classes[n])],
             "image": _numbers(images[n, 0]),
             "two_step": _numbers(trace.two_step[n]),
             "bright": _numbers(trace.bright[n]),
-            "claims": _claims(trace, n, digits.labels),
+            "claims": _claims(trace, n, dataset.labels),
         }
         for n, index in enumerate(chosen)
     ]
     attacked = right[chosen]
-    found = _nearest_mistakes(network, images[attacked], classes[attacked], digits, boundary)
+    found = _minimal_adversarials(network, images[attacked], classes[attacked], dataset, boundary)
     for digit, mistake in zip([d for d, hit in zip(seen, attacked, strict=True) if hit], found, strict=True):
         digit["nearest_mistake"] = mistake
     return seen
 
 
-def _chosen(right: Tensor, digits: Digits) -> Tensor:
+def _chosen(right: Tensor, dataset: Dataset) -> Tensor:
     """Returns indices: the first digits of each class that are right, class by class, and one wrong."""
-    each = max(1, _RIGHT_DIGITS // len(digits.labels))
-    of_class = [(right & (digits.classes == c)).nonzero()[:each, 0] for c in range(len(digits.labels))]
+    each = max(1, _RIGHT_DIGITS // len(dataset.labels))
+    of_class = [(right & (dataset.classes == c)).nonzero()[:each, 0] for c in range(len(dataset.labels))]
     return torch.cat([*of_class, (~right).nonzero()[:1, 0]])
 
 
@@ -139,12 +140,12 @@ def _claims(trace: Trace, n: int, labels: tuple[int, ...]) -> list[dict[str, Any
     return claims
 
 
-def _nearest_mistakes(
-    network: FrozenNetwork, images: Tensor, classes: Tensor, digits: Digits, settings: AttackSettings
+def _minimal_adversarials(
+    network: FrozenNetwork, images: Tensor, classes: Tensor, dataset: Dataset, settings: AttackSettings
 ) -> list[dict[str, Any]]:
     """Returns for each image the nearest one that the attack found in another class."""
-    starts = _nearest_of_another_class(network, images, classes, digits)
-    target = Target(network, images, classes, lambda _images, _classes: starts)
+    starts = _nearest_of_another_class(network, images, classes, dataset)
+    target = registry.Target(network, images, classes, lambda _images, _classes: starts)
     found = registry.run(target, settings)
     answers = network(found).argmax(dim=1)
     mistakes = []
@@ -152,7 +153,7 @@ def _nearest_mistakes(
         apart = distance(image, other)
         mistakes.append(
             {
-                "label": digits.labels[answer],
+                "label": dataset.labels[answer],
                 "image": _numbers(other[0]),
                 "l2": round(apart.l2, _DECIMALS),
                 "linf": round(apart.linf, _DECIMALS),
@@ -162,13 +163,13 @@ def _nearest_mistakes(
 
 
 def _nearest_of_another_class(
-    network: FrozenNetwork, images: Tensor, classes: Tensor, digits: Digits
+    network: FrozenNetwork, images: Tensor, classes: Tensor, dataset: Dataset
 ) -> Tensor:
-    """Returns for each image (N, 1, 28, 28) the nearest of `digits` that the network answers otherwise."""
-    answers = torch.cat([network(some) for some in digits.images.split(200)]).argmax(dim=1)
-    apart = torch.cdist(images.flatten(1), digits.images.flatten(1))  # (N, digits)
+    """Returns for each image (N, 1, 28, 28) the nearest of `dataset` that the network answers otherwise."""
+    answers = torch.cat([network(some) for some in dataset.images.split(200)]).argmax(dim=1)
+    apart = torch.cdist(images.flatten(1), dataset.images.flatten(1))  # (N, digits)
     apart[answers[None] == classes[:, None]] = torch.inf
-    return digits.images[apart.argmin(dim=1)]
+    return dataset.images[apart.argmin(dim=1)]
 
 
 def _numbers(values: Tensor) -> Any:  # noqa: ANN401 (nested lists, as deep as the tensor)

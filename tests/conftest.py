@@ -14,7 +14,7 @@ from running import PACKAGE, running_server
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
 from model.package import ModelPackage, read_package
-from training.data.digits import DATA_DIR_VARIABLE, Digits, load_digits
+from training.data import DATA_DIR_VARIABLE, Dataset, load_mnist
 
 
 def pytest_collection_modifyitems(items):
@@ -61,8 +61,8 @@ def images(digits) -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def all_test_digits() -> Digits:
-    return load_digits("test", (3, 5))
+def all_test_digits() -> Dataset:
+    return load_mnist("test", (3, 5))
 
 
 @pytest.fixture(scope="session")

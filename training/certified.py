@@ -14,7 +14,7 @@ from model.verification.interval_bounds import (
     shape_interval,
     two_step_interval,
 )
-from training.data.digits import Digits
+from training.data import Dataset
 from training.errors import TrainingError
 from training.objectives import Objective
 
@@ -55,7 +55,7 @@ class Certified(Objective):
         return generalised_cross_entropy(logits, classes, q), logits
 
     @torch.no_grad()
-    def numbers(self, network: nn.Module, validation: Digits, done: float) -> dict[str, float]:
+    def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         certain = 0
         batches = zip(validation.images.split(_BATCH), validation.classes.split(_BATCH), strict=True)
         for images, classes in batches:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from training.data.digits import Digits
+from training.data import Dataset
 
 _BATCH = 500
 
@@ -35,7 +35,7 @@ class Objective(ABC):
             generator: The epoch's; the only source of randomness.
         """
 
-    def numbers(self, network: nn.Module, validation: Digits, done: float) -> dict[str, float]:
+    def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         """Returns what an epoch's line in metrics.jsonl holds besides loss and accuracy."""
         return {}
 
@@ -100,7 +100,7 @@ class Adversarial(Objective):
             moved = torch.clamp(moved.detach() + step * gradient.sign(), lower, upper)
         return moved
 
-    def numbers(self, network: nn.Module, validation: Digits, done: float) -> dict[str, float]:
+    def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         """Returns the accuracy under the objective's own attack with the whole epsilon."""
         generator, correct = torch.Generator().manual_seed(0), 0
         batches = zip(validation.images.split(_BATCH), validation.classes.split(_BATCH), strict=True)

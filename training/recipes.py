@@ -7,7 +7,7 @@ from typing import Any, Literal
 from model.network import NetworkConfig
 from training.certified import Certified
 from training.errors import TrainingError
-from training.networks.ablations import AblationConfig, Part
+from training.networks.ablations import AblationConfig, Component
 from training.networks.architectures import Config, config_to_dict
 from training.networks.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.objectives import Adversarial, CrossEntropy, Objective
@@ -137,7 +137,11 @@ LOGISTIC = Recipe(
 )
 CNN = replace(LOGISTIC, name="cnn", title="small CNN", network=CnnConfig(), epochs=6, learning_rate=1e-3)
 
-_PARTS: dict[Part, str] = {"two-step": "two-step layer", "convolution": "convolution", "poses": "poses"}
+_COMPONENTS: dict[Component, str] = {
+    "two-step": "two-step layer",
+    "convolution": "convolution",
+    "poses": "poses",
+}
 
 _BASELINES = (
     LOGISTIC,
@@ -160,12 +164,12 @@ _ABLATIONS = (
     *(
         replace(
             PAPER,
-            name=f"paper-without-{part}",
+            name=f"paper-without-{component}",
             title=f"paper's network without {words}",
-            network=AblationConfig(part),
+            network=AblationConfig(component),
             kind="ablation",
         )
-        for part, words in _PARTS.items()
+        for component, words in _COMPONENTS.items()
     ),
     replace(
         PAPER,

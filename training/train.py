@@ -22,7 +22,7 @@ from torch import Tensor
 from model.layers.two_step import TwoStepLayer
 from model.network import WhiteBoxNetwork
 from model.package import write_atomically
-from training.data.digits import Digits
+from training.data import Dataset
 from training.errors import TrainingError
 from training.networks.architectures import Network, build, config_from_dict
 from training.objectives import count_correct
@@ -100,14 +100,14 @@ class Run:
 
 
 def train(
-    recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run, quiet: bool = False
+    recipe: Recipe, seed: int, dataset: Dataset, validation: Dataset, run: Run, quiet: bool = False
 ) -> Run:
     """Trains to the end of the recipe, from the last checkpoint if there is one.
 
     Args:
         recipe: How.
         seed: Of all randomness.
-        digits: To train on.
+        dataset: To train on.
         validation: To count the accuracy on after each epoch; nothing is chosen by it here.
         run: Where the run is kept.
         quiet: Without a progress bar.
@@ -115,32 +115,32 @@ def train(
     Raises:
         RunError: The directory holds a run with another recipe, seed or data.
     """
-    _claim_directory(recipe, seed, digits, validation, run)
+    _claim_directory(recipe, seed, dataset, validation, run)
     torch.manual_seed(seed)
-    network = _started(recipe)
+    network = _initial_network(recipe)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     epochs_done = _restore(network, optimizer, run)
-    steps = -(-len(digits) // recipe.batch_size)
+    steps = -(-len(dataset) // recipe.batch_size)
     with _progress(quiet) as progress:
         task = progress.add_task(f"seed {seed}", total=recipe.epochs * steps, completed=epochs_done * steps)
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
-            for step, (images, classes) in enumerate(_batches(digits, recipe, generator)):
+            for step, (images, classes) in enumerate(_batches(dataset, recipe, generator)):
                 now = epoch + step / steps
                 loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
                 _step(network, optimizer, loss, recipe.learning_rate_at(now))
                 metrics.add(loss.item(), logits, classes)
                 progress.advance(task)
-            _record(run, {**metrics.line(), **_measured(network, recipe, validation, epoch + 1)})
+            _record(run, {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)})
             write_atomically(run.checkpoint, save(_state(network, optimizer, epoch + 1)))
     write_atomically(run.network, save(network.state_dict()))
     return run
 
 
-def _started(recipe: Recipe) -> Network:
+def _initial_network(recipe: Recipe) -> Network:
     network = build(recipe.network)
     with torch.no_grad():
         for name, values in recipe.start.items():
@@ -157,10 +157,10 @@ def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, lear
     network.constrain_()
 
 
-def _batches(digits: Digits, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(digits), generator=generator)
+def _batches(dataset: Dataset, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(dataset), generator=generator)
     for chosen in order.split(recipe.batch_size):
-        yield add_noise(digits.images[chosen], recipe.noise, generator), digits.classes[chosen]
+        yield add_noise(dataset.images[chosen], recipe.noise, generator), dataset.classes[chosen]
 
 
 def add_noise(images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
@@ -192,25 +192,27 @@ class _Epoch:
         }
 
 
-def _measured(network: Network, recipe: Recipe, validation: Digits, epochs_done: int) -> dict[str, Any]:
+def _validation_metrics(
+    network: Network, recipe: Recipe, validation: Dataset, epochs_done: int
+) -> dict[str, Any]:
     """Returns what an epoch's line says of the network as the epoch left it."""
     correct = count_correct(network, validation.images, validation.classes)
-    measured: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "validation_accuracy": round(correct / len(validation), 6),
         **recipe.objective.numbers(network, validation, epochs_done / recipe.epochs),
     }
     two_step = getattr(network, "two_step", None)
     if isinstance(two_step, TwoStepLayer):
-        measured["two_step_thresholds"] = [round(t, 4) for t in two_step.thresholds.tolist()]
-    return measured
+        metrics["two_step_thresholds"] = [round(t, 4) for t in two_step.thresholds.tolist()]
+    return metrics
 
 
-def _claim_directory(recipe: Recipe, seed: int, digits: Digits, validation: Digits, run: Run) -> None:
+def _claim_directory(recipe: Recipe, seed: int, dataset: Dataset, validation: Dataset, run: Run) -> None:
     wanted = {
         "recipe": recipe.to_dict(),
         "seed": seed,
-        "data": _origin(digits),
-        "validation": _origin(validation),
+        "data": dataset.origin(),
+        "validation": validation.origin(),
     }
     if (run.directory / "recipe.json").exists():
         if run.description() != wanted:
@@ -221,10 +223,6 @@ def _claim_directory(recipe: Recipe, seed: int, digits: Digits, validation: Digi
         return
     run.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
-
-
-def _origin(digits: Digits) -> dict[str, Any]:
-    return {"source": digits.source, "count": len(digits), "sha256": digits.digest}
 
 
 def _record(run: Run, line: dict[str, Any]) -> None:

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 
 from evaluation.harness.checks import Check, run_checks
-from evaluation.harness.measured import Flags, Measured, Measurements, broken_by_any
+from evaluation.harness.measurements import Flags, Measurement, Measurements, broken_by_any
 from evaluation.harness.reliability import reliability
 from evaluation.harness.suite import AUTO, CERTIFIED_EPSILONS, Attack, auto_members
 
 
-def measured_part(measurements: Measurements, classes: int, further_checks: list[Check]) -> dict[str, Any]:
+def card_results(measurements: Measurements, classes: int, further_checks: list[Check]) -> dict[str, Any]:
     """Returns all of a card that was measured; what did not run is left out, but for `attacks`."""
     rows = measurements.attacks("row")
     card: dict[str, Any] = {
-        "clean": {"accuracy": _share(measurements.right), "correct": int(measurements.right.sum())},
-        "attacks": [*map(_row, rows.values()), *_auto(rows, classes, len(measurements.right))],
+        "clean": {"accuracy": _share(measurements.correct), "correct": int(measurements.correct.sum())},
+        "attacks": [*map(_row, rows.values()), *_auto(rows, classes, len(measurements.correct))],
     }
     if rows:
         worst = measurements.worst_case()
@@ -39,16 +39,16 @@ def measured_part(measurements: Measurements, classes: int, further_checks: list
     return card
 
 
-def _row(one: Measured) -> dict[str, Any]:
-    assert isinstance(one.planned, Attack)
-    row = _counted(one.planned.name, one.planned.settings.to_dict(), one.withstood, one.seconds)
+def _row(one: Measurement) -> dict[str, Any]:
+    assert isinstance(one.entry, Attack)
+    row = _counted(one.entry.name, one.entry.settings.to_dict(), one.withstood, one.seconds)
     if one.skipped:
         row["certified_instead"] = one.skipped
     return {**row, **_distances(one.details)}
 
 
 def _distances(details: Mapping[str, Any]) -> dict[str, float]:
-    """The medians of minimal perturbations, over the digits that needed one and got one."""
+    """The medians of minimal perturbations, over the images that needed one and got one."""
     if "l2" not in details:
         return {}
     moved = details["l2"] > 0
@@ -59,7 +59,7 @@ def _distances(details: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _auto(rows: Mapping[str, Measured], classes: int, count: int) -> list[dict[str, Any]]:
+def _auto(rows: Mapping[str, Measurement], classes: int, count: int) -> list[dict[str, Any]]:
     """AutoAttack, put together from its members where all of them ran."""
     members = auto_members(classes)
     if any(name not in rows for name in members):
@@ -98,17 +98,17 @@ def _certified(measurements: Measurements) -> list[dict[str, Any]]:
 def _curves(measurements: Measurements) -> list[dict[str, Any]]:
     curves = []
     for name, points in measurements.curves().items():
-        digits = next(iter(points.values())).digits
-        clean = {"epsilon": 0.0, "accuracy": _share(measurements.right[digits])}
-        curves.append({"attack": name, "points": [clean, *_points(points)], "count": len(digits)})
+        indices = next(iter(points.values())).indices
+        clean = {"epsilon": 0.0, "accuracy": _share(measurements.correct[indices])}
+        curves.append({"attack": name, "points": [clean, *_points(points)], "count": len(indices)})
     certificates = dict(sorted(measurements.certificates().items()))
     if certificates:
-        count = len(measurements.right)
+        count = len(measurements.correct)
         curves.append({"attack": "certified", "points": _points(certificates), "count": count})
     return curves
 
 
-def _points(by_epsilon: Mapping[float, Measured]) -> list[dict[str, float]]:
+def _points(by_epsilon: Mapping[float, Measurement]) -> list[dict[str, float]]:
     return [{"epsilon": e, "accuracy": _share(one.withstood)} for e, one in by_epsilon.items()]
 
 

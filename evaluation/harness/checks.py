@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.harness.measured import Measured, Measurements, broken_by_any
+from evaluation.harness.measurements import Measurement, Measurements, broken_by_any
 
 # Random starts and finite steps: what two runs of one attack may differ by.
 _NOISE = 0.005
@@ -45,13 +45,13 @@ def _unbounded(measurements: Measurements) -> Iterator[Check]:
     """Within epsilon 1 every image is as good as any other, so an attack that works always succeeds."""
     attacks = measurements.attacks("unbounded")
     if attacks:
-        digits = next(iter(attacks.values())).digits
-        broken = broken_by_any(attacks.values(), len(measurements.right))[digits]
+        indices = next(iter(attacks.values())).indices
+        broken = broken_by_any(attacks.values(), len(measurements.correct))[indices]
         left = int((~broken).sum())
         yield Check(
             "unbounded epsilon reaches 0%",
             left == 0,
-            f"{left} of {len(digits)} digits withstand {' and '.join(attacks)} (none may)",
+            f"{left} of {len(indices)} images withstand {' and '.join(attacks)} (none may)",
         )
 
 
@@ -108,22 +108,22 @@ def _surrogate(measurements: Measurements) -> Iterator[Check]:
 def _only(
     name: str,
     words: str,
-    attacks: tuple[list[Measured], list[Measured]],
+    attacks: tuple[list[Measurement], list[Measurement]],
     tolerance: float,
     measurements: Measurements,
 ) -> Check:
     """Compares what the second attacks break with what the first ones do."""
-    known, new = (broken_by_any(group, len(measurements.right)) for group in attacks)
+    known, new = (broken_by_any(group, len(measurements.correct)) for group in attacks)
     extra = int((new & ~known).sum())
     share = extra / len(known)
-    detail = f"{words} {extra} of {len(known)} digits, {share:.2%} (tolerance {tolerance:.0%})"
+    detail = f"{words} {extra} of {len(known)} images, {share:.2%} (tolerance {tolerance:.0%})"
     return Check(name, share <= tolerance, detail)
 
 
 def _certificates(measurements: Measurements) -> Iterator[Check]:
     certificates = measurements.certificates()
     broken = {
-        epsilon: broken_by_any(_within(measurements, epsilon), len(measurements.right)) & one.withstood
+        epsilon: broken_by_any(_within(measurements, epsilon), len(measurements.correct)) & one.withstood
         for epsilon, one in certificates.items()
     }
     if broken and measurements.attacks("row"):
@@ -135,7 +135,7 @@ def _certificates(measurements: Measurements) -> Iterator[Check]:
         )
 
 
-def _within(measurements: Measurements, epsilon: float) -> list[Measured]:
+def _within(measurements: Measurements, epsilon: float) -> list[Measurement]:
     attacks = [one for role in ("row", "curve", "unbounded") for one in measurements.attacks(role).values()]
     return [one for one in attacks if one.epsilon <= epsilon]
 

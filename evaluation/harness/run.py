@@ -1,4 +1,4 @@
-"""Evaluating one network: jobs are planned, done by workers, kept as parts, and added up to a card."""
+"""Evaluating one network: jobs are planned, done by workers, kept in a cache, and added up to a card."""
 
 import itertools
 import json
@@ -9,22 +9,22 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation.harness.card import measured_part
-from evaluation.harness.measured import Measured, Measurements
-from evaluation.harness.parts import Parts
+from evaluation.evaluated_model import EvaluatedModel
+from evaluation.harness.card import card_results
+from evaluation.harness.measurements import Measurement, Measurements
 from evaluation.harness.plan import Plan, plan_suite
 from evaluation.harness.shard import Job, ShardResult
+from evaluation.harness.shard_cache import ShardCache
 from evaluation.harness.suite import Suite, cost
 from evaluation.harness.workers import Workers, in_this_process
-from evaluation.targets import Target
 from model.package import write_atomically
-from training.data.digits import Digits
+from training.data import Dataset
 from training.versions import code_versions, machine
 
 
 def evaluate(
-    target: Target,
-    digits: Digits,
+    model: EvaluatedModel,
+    dataset: Dataset,
     card: Path,
     suite: Suite | None = None,
     workers: Workers = in_this_process,
@@ -34,9 +34,9 @@ def evaluate(
     """Measures a network and writes its card; what an earlier, killed call finished is not done again.
 
     Args:
-        target: The network.
-        digits: The digits to judge it on.
-        card: Where the JSON goes. Finished shards stay beside it, in NAME.parts.
+        model: The network.
+        dataset: The images to measure it on.
+        card: Where the JSON goes. Finished shards stay beside it, in NAME.shards.
         suite: What to measure; by default everything that can be measured.
         workers: Where the jobs run (workers.py).
         processes: How many there are, for the card.
@@ -46,23 +46,23 @@ def evaluate(
         ShardError: A job failed; the message names it.
     """
     started = time.perf_counter()
-    target.network.eval()
-    plan = Plan.of(target, digits, suite or plan_suite(target))
-    parts = Parts.beside(card, target.network)
-    before = parts.seconds_before()
+    model.network.eval()
+    plan = Plan.of(model, dataset, suite or plan_suite(model))
+    cache = ShardCache.next_to(card, model.network)
+    before = cache.seconds_before()
 
     def seconds() -> float:
         return before + time.perf_counter() - started
 
-    results = _results(plan, parts, workers, quiet, seconds)
+    results = _results(plan, cache, workers, quiet, seconds)
     content = {
-        **target.head(),
+        **model.head(),
         "code": code_versions(),
-        "data": {"source": digits.source, "count": len(digits), "sha256": digits.digest},
+        "data": {"source": dataset.source, "count": len(dataset), "sha256": dataset.digest},
         "machine": machine(),
         "trust_certificates": plan.suite.trust_certificates,
-        **measured_part(
-            _measurements(plan, results), len(target.labels), [plan.agreement] if plan.agreement else []
+        **card_results(
+            _measurements(plan, results), len(model.labels), [plan.agreement] if plan.agreement else []
         ),
         "seconds": round(seconds(), 1),
         "processes": processes,
@@ -75,40 +75,40 @@ _Results = dict[str, dict[int, ShardResult]]
 
 
 def _results(
-    plan: Plan, parts: Parts, workers: Workers, quiet: bool, seconds: Callable[[], float]
+    plan: Plan, cache: ShardCache, workers: Workers, quiet: bool, seconds: Callable[[], float]
 ) -> _Results:
-    """Returns every shard's result by measurement and first digit, from parts or from the workers."""
-    found: _Results = {planned.name: {} for planned in plan.suite.planned}
-    total = sum(cost(planned) * len(plan.chosen(planned)) for planned in plan.suite.planned)
+    """Returns every shard's result by measurement and first image, from the cache or from the workers."""
+    found: _Results = {entry.name: {} for entry in plan.suite.entries}
+    total = sum(cost(entry) * len(plan.chosen(entry)) for entry in plan.suite.entries)
     with _progress(quiet) as progress:
         task = progress.add_task("", total=total)
 
         def finish(job: Job, result: ShardResult) -> None:
-            found[job.planned.name][job.first] = result
-            done = cost(job.planned) * len(job.images)
-            progress.update(task, advance=done, description=job.planned.name)
+            found[job.entry.name][job.first] = result
+            done = cost(job.entry) * len(job.images)
+            progress.update(task, advance=done, description=job.entry.name)
 
         def missing() -> Iterator[Job]:
-            for job in itertools.chain.from_iterable(map(plan.jobs, plan.suite.planned)):
-                known = parts.load(job)
+            for job in itertools.chain.from_iterable(map(plan.jobs, plan.suite.entries)):
+                known = cache.load(job)
                 if known is None:
                     yield job
                 else:
                     finish(job, known)
 
         for job, result in workers(missing()):
-            parts.save(job, result)
-            parts.spend(seconds())
+            cache.save(job, result)
+            cache.spend(seconds())
             finish(job, result)
     return found
 
 
 def _measurements(plan: Plan, results: _Results) -> Measurements:
     by_name = {}
-    for planned in plan.suite.planned:
-        shards = [result for _, result in sorted(results[planned.name].items())]
-        by_name[planned.name] = Measured.joined(planned, plan.chosen(planned), shards)
-    return Measurements(plan.suite.epsilon, plan.right, by_name)
+    for entry in plan.suite.entries:
+        shards = [result for _, result in sorted(results[entry.name].items())]
+        by_name[entry.name] = Measurement.joined(entry, plan.chosen(entry), shards)
+    return Measurements(plan.suite.epsilon, plan.correct, by_name)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -1,4 +1,4 @@
-"""The work of one worker: one attack, or one certificate, on one shard of digits.
+"""The work of one worker: one attack, or one certificate, on one shard of images.
 
 A job carries all that it needs and its result is plain numbers, so that it runs alike in this process, in
 another one, and on another machine. The same job gives the same result anywhere.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.harness.onnx_network import OnnxNetwork
-from evaluation.harness.suite import BLACK_BOX, EXPENSIVE, Attack, Certificate, Planned
+from evaluation.harness.suite import BLACK_BOX, EXPENSIVE, Attack, Certificate, SuiteEntry
 from model.attacks import registry
 from model.attacks.ball import Ball
 from model.attacks.budget import margins
@@ -27,13 +27,13 @@ _BY_GRADIENT = frozenset({"fgsm", "pgd", "apgd", "apgd-t", "fab"})
 
 
 @dataclass(frozen=True)
-class Judged:
+class ModelBackends:
     """The network under attack.
 
     Attributes:
         network: Maps images to logits; attacked, and asked for the verdict.
         white_box: The same, if attacks and certificates can look inside.
-        graph: The same as ONNX: several times faster without gradients, and a second judge.
+        graph: The same as ONNX: several times faster without gradients, and a second opinion.
     """
 
     network: nn.Module
@@ -46,17 +46,17 @@ class Job:
     """One shard of one measurement.
 
     Attributes:
-        planned: What is measured.
-        judged: On which network.
-        first: Index of the shard's first digit among those that are measured; names the shard.
+        entry: What is measured.
+        backends: The network.
+        first: Index of the shard's first image among those that are measured; names the shard.
         images: (N, 1, 28, 28) in [0, 1].
         classes: (N,) the true class indices.
         starts: Where decision-based attacks start, like `images`.
         trust_certificates: Whether a certified image need not be attacked by an expensive attack.
     """
 
-    planned: Planned
-    judged: Judged
+    entry: SuiteEntry
+    backends: ModelBackends
     first: int
     images: Tensor
     classes: Tensor
@@ -66,7 +66,7 @@ class Job:
     @property
     def name(self) -> str:
         """Names the shard in messages."""
-        return f"{self.planned.name} on digits {self.first} to {self.first + len(self.images) - 1}"
+        return f"{self.entry.name} on images {self.first} to {self.first + len(self.images) - 1}"
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,16 @@ class ShardResult:
 def run_shard(job: Job) -> ShardResult:
     """Does one job, on one thread."""
     started = time.process_time()
-    with _one_thread():
-        if isinstance(job.planned, Certificate):
-            certified = _certified(job, job.planned.epsilon)
+    with one_thread():
+        if isinstance(job.entry, Certificate):
+            certified = _certified(job, job.entry.epsilon)
             return ShardResult(certified.int().tolist(), time.process_time() - started)
-        return _attack(job, job.planned, started)
+        return _attack(job, job.entry, started)
 
 
 def _attack(job: Job, attack: Attack, started: float) -> ShardResult:
-    judges = _judges(job.judged)
-    right = _right(judges, job.images, job.classes)
+    runtimes = _runtimes(job.backends)
+    right = _right(runtimes, job.images, job.classes)
     spared = torch.zeros_like(right)
     if job.trust_certificates and attack.kind in EXPENSIVE:
         spared = _certified(job, attack.settings.epsilon)
@@ -106,9 +106,9 @@ def _attack(job: Job, attack: Attack, started: float) -> ShardResult:
     attacked = right & ~spared if attack.kind != "pgd-40" else torch.ones_like(right)
     found = job.images.clone()
     if attacked.any():
-        found[attacked] = registry.run(_target(job, attack, judges[-1], attacked), attack.settings)
+        found[attacked] = registry.run(_target(job, attack, runtimes[-1], attacked), attack.settings)
     inside = _inside(job.images, found, attack.settings.epsilon)
-    right_after = _right(judges, inside, job.classes)
+    right_after = _right(runtimes, inside, job.classes)
     details = _details(job, attack, found, inside, right_after)
     seconds = time.process_time() - started
     withstood = (right & right_after).int().tolist()
@@ -117,22 +117,22 @@ def _attack(job: Job, attack: Attack, started: float) -> ShardResult:
 
 def _target(job: Job, attack: Attack, fastest: nn.Module, chosen: Tensor) -> registry.Target:
     images, classes = job.images[chosen], job.classes[chosen]
-    network = fastest if attack.kind in BLACK_BOX else job.judged.network
+    network = fastest if attack.kind in BLACK_BOX else job.backends.network
     if attack.settings.attack in _BY_GRADIENT:
         network = Unsaturated(network, images, classes)
     starts = None if job.starts is None else job.starts[chosen]
-    return registry.Target(network, images, classes, lambda _images, _classes: starts, job.judged.white_box)
+    return registry.Target(network, images, classes, lambda _images, _classes: starts, job.backends.white_box)
 
 
-def _judges(judged: Judged) -> list[nn.Module]:
+def _runtimes(backends: ModelBackends) -> list[nn.Module]:
     """The network and, if there is a graph, onnxruntime: an image withstands if both take it right."""
-    return [judged.network, *([OnnxNetwork(judged.graph)] if judged.graph is not None else [])]
+    return [backends.network, *([OnnxNetwork(backends.graph)] if backends.graph is not None else [])]
 
 
 @torch.no_grad()
-def _right(judges: list[nn.Module], images: Tensor, classes: Tensor) -> Tensor:
-    """Tells which images every judge takes right, the true class strictly ahead: (N,)."""
-    return torch.stack([margins(judge(images), classes) > 0 for judge in judges]).all(dim=0)
+def _right(runtimes: list[nn.Module], images: Tensor, classes: Tensor) -> Tensor:
+    """Tells which images every runtime classifies correctly, the true class strictly ahead: (N,)."""
+    return torch.stack([margins(runtime(images), classes) > 0 for runtime in runtimes]).all(dim=0)
 
 
 def _inside(images: Tensor, found: Tensor, epsilon: float) -> Tensor:
@@ -143,9 +143,9 @@ def _inside(images: Tensor, found: Tensor, epsilon: float) -> Tensor:
 
 def _certified(job: Job, epsilon: float) -> Tensor:
     """Tells which images are certified at epsilon: (N,)."""
-    if job.judged.white_box is None:
+    if job.backends.white_box is None:
         return torch.zeros(len(job.images), dtype=torch.bool)
-    certifier = Certifier.of(job.judged.white_box)
+    certifier = Certifier.of(job.backends.white_box)
     pieces = zip(job.images.split(_CERTIFY_BATCH), job.classes.split(_CERTIFY_BATCH), strict=True)
     return torch.cat([certifier.certified(images, classes, epsilon) for images, classes in pieces])
 
@@ -155,7 +155,7 @@ def _details(
     job: Job, attack: Attack, found: Tensor, inside: Tensor, right_after: Tensor
 ) -> dict[str, list[float]]:
     if attack.kind == "pgd-40":
-        confidence = job.judged.network(inside).softmax(dim=1).amax(dim=1)
+        confidence = job.backends.network(inside).softmax(dim=1).amax(dim=1)
         return {"confidence": _rounded(confidence), "right_after": _rounded(right_after.float())}
     if attack.kind == "boundary":
         change = (found - job.images).flatten(1)
@@ -168,8 +168,8 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[Any]:
-    """One thread a worker: cores are shared out by shard, and results do not depend on how many there are."""
+def one_thread() -> Iterator[Any]:
+    """Runs torch on one thread: cores are shared by shard, and no result depends on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -24,16 +24,16 @@ def _table(card: dict[str, Any]) -> Table:
     )
     table.add_row("clean", _share(card["clean"]["accuracy"]), f"{card['clean']['correct']}/{count}", "")
     for attack in card["attacks"]:
-        digits, seconds = f"{attack['withstood']}/{attack['count']}", f"{attack['seconds']:.1f}"
-        table.add_row(attack["name"], _share(attack["robust_accuracy"]), digits, seconds)
+        withstood, seconds = f"{attack['withstood']}/{attack['count']}", f"{attack['seconds']:.1f}"
+        table.add_row(attack["name"], _share(attack["robust_accuracy"]), withstood, seconds)
     if "worst_case" in card:
         worst = card["worst_case"]
-        name, digits = f"worst case, {worst['epsilon']:g}", f"{worst['withstood']}/{count}"
-        table.add_row(name, _share(worst["robust_accuracy"]), digits, "")
+        name, counted = f"worst case, {worst['epsilon']:g}", f"{worst['withstood']}/{count}"
+        table.add_row(name, _share(worst["robust_accuracy"]), counted, "")
     for one in card.get("certified", []):
-        name, digits = f"certified, {one['epsilon']:g}", f"{one['certified']}/{count}"
+        name, counted = f"certified, {one['epsilon']:g}", f"{one['certified']}/{count}"
         seconds = f"{one['milliseconds_an_image'] * count / 1000:.1f}"
-        table.add_row(name, _share(one["certified_accuracy"]), digits, seconds)
+        table.add_row(name, _share(one["certified_accuracy"]), counted, seconds)
     return table
 
 

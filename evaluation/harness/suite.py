@@ -1,4 +1,4 @@
-"""What is measured, as plain data: attacks and certificates, each on all digits or on some."""
+"""What is measured, as plain data: attacks and certificates, each on all images or on some."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from training.errors import TrainingError
 CERTIFIED_EPSILONS = (0.1, 0.2, 0.3)
 CURVE_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 CURVE_ATTACKS = ("pgd-40", "apgd-ce")
-CURVE_DIGITS = 300
-BOUNDARY_DIGITS = 100
+CURVE_SAMPLE = 300
+BOUNDARY_SAMPLE = 100
 
 QUICK = ("fgsm", "pgd-40", "apgd-ce")
 # These together are AutoAttack: the set for two or three classes, and the standard one.
@@ -20,7 +20,7 @@ AUTO = "auto"
 AUTO_MEMBERS = ("apgd-ce", "fab-t", "square")
 AUTO_MEMBERS_OF_MANY = ("apgd-ce", "apgd-t", "fab-t", "square")
 
-# A certificate may stand in for these; the others are cheap and run on every digit as a cross-check.
+# A certificate may stand in for these; the others are cheap and run on every image as a cross-check.
 EXPENSIVE = frozenset({"pgd-100x10", "apgd-t", "fab-t", "square", "bpda", "movable"})
 BLACK_BOX = frozenset({"square", "boundary"})
 NEED_WHITE_BOX = frozenset({"movable"})
@@ -36,14 +36,14 @@ class Attack:
     Attributes:
         name: In cards, and after `--attack`.
         settings: Everything that the registry needs to know.
-        digits: On how many digits, spread evenly; None for all.
+        sample_size: On how many images, spread evenly; None for all.
         role: A row of the card, a point of a curve of accuracy against epsilon, or the check that
             an unbounded attack always succeeds.
     """
 
     name: str
     settings: AttackSettings
-    digits: int | None = None
+    sample_size: int | None = None
     role: Role = "row"
 
     @property
@@ -54,10 +54,10 @@ class Attack:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Counting the digits that a certificate protects within epsilon."""
+    """Counting the images that a certificate protects within epsilon."""
 
     epsilon: float
-    digits: None = None
+    sample_size: None = None
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Certificate:
         return f"certificate-{self.epsilon:g}"
 
 
-Planned = Attack | Certificate
+SuiteEntry = Attack | Certificate
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Suite:
 
     epsilon: float
     classes: int
-    planned: tuple[Planned, ...]
+    entries: tuple[SuiteEntry, ...]
     trust_certificates: bool = False
 
     def only(self, names: Sequence[str]) -> "Suite":
@@ -83,20 +83,20 @@ class Suite:
         Raises:
             TrainingError: There is no such attack, or not for this network.
         """
-        known = {planned.name: planned for planned in self.planned if is_row(planned)}
+        known = {entry.name: entry for entry in self.entries if is_row(entry)}
         wanted = [m for name in names for m in (auto_members(self.classes) if name == AUTO else (name,))]
         for name in wanted:
             if name not in known:
                 whether = "There is no attack" if name not in rows(self.epsilon) else "This network rules out"
                 raise TrainingError(f"{whether} {name!r}. Attacks: {', '.join([*known, AUTO])}.")
-        return replace(self, planned=tuple(known[name] for name in dict.fromkeys(wanted)))
+        return replace(self, entries=tuple(known[name] for name in dict.fromkeys(wanted)))
 
 
 def rows(epsilon: float) -> dict[str, Attack]:
     """Returns every attack that can be a row of a card, by name."""
 
-    def row(name: str, settings: AttackSettings, digits: int | None = None) -> Attack:
-        return Attack(name, replace(settings, epsilon=epsilon), digits)
+    def row(name: str, settings: AttackSettings, sample_size: int | None = None) -> Attack:
+        return Attack(name, replace(settings, epsilon=epsilon), sample_size)
 
     attacks = [
         row("fgsm", AttackSettings("fgsm")),
@@ -108,7 +108,7 @@ def rows(epsilon: float) -> dict[str, Attack]:
         row("square", AttackSettings("square")),
         row("bpda", AttackSettings("bpda", restarts=2)),
         row("movable", AttackSettings("movable", restarts=2)),
-        row("boundary", AttackSettings("boundary"), BOUNDARY_DIGITS),
+        row("boundary", AttackSettings("boundary"), BOUNDARY_SAMPLE),
     ]
     return {attack.name: attack for attack in attacks}
 
@@ -136,14 +136,14 @@ def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> S
     return Suite(epsilon, classes, (*certificates, *attacks, *_curves(), *_unbounded()))
 
 
-def is_row(planned: Planned) -> bool:
+def is_row(entry: SuiteEntry) -> bool:
     """Tells whether this is an attack that makes a row of the card."""
-    return isinstance(planned, Attack) and planned.role == "row"
+    return isinstance(entry, Attack) and entry.role == "row"
 
 
 def _curves() -> list[Attack]:
     return [
-        Attack(f"{name}@{epsilon:g}", rows(epsilon)[name].settings, CURVE_DIGITS, "curve")
+        Attack(f"{name}@{epsilon:g}", rows(epsilon)[name].settings, CURVE_SAMPLE, "curve")
         for name in CURVE_ATTACKS
         for epsilon in CURVE_EPSILONS
     ]
@@ -151,7 +151,7 @@ def _curves() -> list[Attack]:
 
 def _unbounded() -> list[Attack]:
     return [
-        Attack(f"{name}@1", rows(1.0)[name].settings, CURVE_DIGITS, "unbounded") for name in CURVE_ATTACKS
+        Attack(f"{name}@1", rows(1.0)[name].settings, CURVE_SAMPLE, "unbounded") for name in CURVE_ATTACKS
     ]
 
 
@@ -160,9 +160,9 @@ _STEP_COST = {"fab": 0.5, "square": 0.06, "boundary": 0.1, "bpda": 0.6, "movable
 _CERTIFICATE_COST = 3.0
 
 
-def cost(planned: Planned) -> float:
+def cost(entry: SuiteEntry) -> float:
     """Returns roughly how many milliseconds one image takes."""
-    if isinstance(planned, Certificate):
+    if isinstance(entry, Certificate):
         return _CERTIFICATE_COST
-    settings = planned.settings
+    settings = entry.settings
     return _STEP_COST.get(settings.attack, 0.3) * settings.effective_steps * settings.restarts

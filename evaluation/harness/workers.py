@@ -20,8 +20,8 @@ from typing import Any
 from evaluation.harness.shard import Job, ShardResult, run_shard
 from training.errors import TrainingError
 
-Done = tuple[Job, ShardResult]
-Workers = Callable[[Iterable[Job]], Iterator[Done]]
+FinishedJob = tuple[Job, ShardResult]
+Workers = Callable[[Iterable[Job]], Iterator[FinishedJob]]
 
 
 class ShardError(TrainingError):
@@ -36,7 +36,7 @@ def chosen_workers(processes: int | None, ray_address: str | None) -> tuple[Work
     return (in_this_process if count == 1 else in_processes(count)), count
 
 
-def in_this_process(jobs: Iterable[Job]) -> Iterator[Done]:
+def in_this_process(jobs: Iterable[Job]) -> Iterator[FinishedJob]:
     """Runs one job after the other."""
     for job in jobs:
         try:
@@ -48,7 +48,7 @@ def in_this_process(jobs: Iterable[Job]) -> Iterator[Done]:
 def in_processes(count: int) -> Workers:
     """Returns workers in `count` new processes of this machine."""
 
-    def run(jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(jobs: Iterable[Job]) -> Iterator[FinishedJob]:
         waiting = iter(jobs)
         busy: list[_Process] = []
         try:
@@ -98,7 +98,7 @@ class _Process:
         self.process.terminate()
         self.process.join()
 
-    def finished(self) -> Done:
+    def finished(self) -> FinishedJob:
         """Returns what the process answered.
 
         Raises:
@@ -151,7 +151,7 @@ def on_ray(address: str) -> tuple[Workers, int]:
 
     processors = int(ray.cluster_resources().get("CPU", 1))
 
-    def run(jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(jobs: Iterable[Job]) -> Iterator[FinishedJob]:
         remote = ray.remote(num_cpus=1)(run_shard)
         waiting = iter(jobs)
         running: dict[Any, Job] = {}

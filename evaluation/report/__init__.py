@@ -1,5 +1,6 @@
-"""`whitebox report`: docs/RESULTS.md and its pictures, from the cards of measurements alone.
+"""`whitebox report`: docs/RESULTS.md and its figures, from the cards of measurements alone.
 
-`cards` reads them; `measured`, `paper_numbers` and `network_parts` turn them into sections; `curves` and
-`mosaics` draw; `document` puts the page together, writes it, and tells whether it is up to date.
+`cards` reads them; `tables`, `figures`, `paper_comparison`, `training_log` and `provenance` turn them into
+sections (`page`); `charts` and `image_grids` draw; `document` puts the page together, writes it, and tells
+whether it is up to date.
 """

@@ -78,14 +78,14 @@ class Cards:
     Attributes:
         directory: Where they are, as commands name it.
         models: The cards of networks, seeds among them.
-        insides: By the name of the network.
+        introspections: By the name of the network.
         metrics: By the name of the network: one mapping an epoch.
         training_log: The trials of certified training, or None.
     """
 
     directory: Path
     models: Mapping[str, Card]
-    insides: Mapping[str, Card]
+    introspections: Mapping[str, Card]
     metrics: Mapping[str, list[Card]]
     training_log: list[Card] | None
 
@@ -116,13 +116,13 @@ class Cards:
         options = _options(self.models[name]) if name in self.models else ""
         return f"whitebox evaluate {self.target(name)}{options} --out {self.directory / name}.json"
 
-    def inside_command(self, name: str) -> str:
+    def introspect_command(self, name: str) -> str:
         """Returns the command that reads out what is inside a network."""
         return f"whitebox inside {self.target(name)} --out {self.directory / name}.inside.json"
 
     def target(self, name: str) -> str:
         """Returns the package or the run that a card is about."""
-        card = self.models.get(name) or self.insides.get(name)
+        card = self.models.get(name) or self.introspections.get(name)
         if card is not None and "/" in card["model"]:
             return f"artifacts/{card['model']}"
         known = {one.name: one.target for one in EXPECTED}
@@ -147,7 +147,7 @@ def read_cards(directory: Path) -> Cards:
     return Cards(
         directory=directory,
         models={name: _model(path) for name, path in _named(directory, ".json")},
-        insides={name: _json(path) for name, path in _named(directory, ".inside.json")},
+        introspections={name: _json(path) for name, path in _named(directory, ".inside.json")},
         metrics={name: _lines(path) for name, path in _named(directory, ".metrics.jsonl")},
         training_log=_json(log) if (log := directory.parent / TRAINING_LOG).exists() else None,
     )

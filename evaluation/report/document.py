@@ -8,30 +8,30 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.report import measured, paper_numbers, pictured, provenance
+from evaluation.report import figures, paper_comparison, provenance, tables
 from evaluation.report.cards import Cards, read_cards
-from evaluation.report.page import Picture, Section
+from evaluation.report.page import Figure, Section
 from model.package import write_atomically
 
 _SECTIONS = (
-    paper_numbers.goals,
-    measured.models,
-    paper_numbers.paper,
-    measured.attacks,
-    measured.seeds,
-    pictured.proved,
-    pictured.by_epsilon,
-    pictured.reliability,
-    measured.checks,
-    pictured.two_step,
-    pictured.kernels,
-    pictured.bases,
-    pictured.poses,
-    pictured.logical_rows,
-    pictured.layers,
-    pictured.nearest_mistakes,
-    pictured.learning,
-    measured.training_log,
+    paper_comparison.goals,
+    tables.models,
+    paper_comparison.paper,
+    tables.attacks,
+    tables.seeds,
+    figures.proved,
+    figures.by_epsilon,
+    figures.reliability,
+    tables.checks,
+    figures.two_step,
+    figures.kernels,
+    figures.bases,
+    figures.poses,
+    figures.logical_rows,
+    figures.layers,
+    figures.nearest_mistakes,
+    figures.learning,
+    tables.training_log,
     provenance.provenance,
 )
 _PICTURES = "pictures"
@@ -50,7 +50,7 @@ class Report:
 
     page: Path
     text: str
-    pictures: list[Picture]
+    pictures: list[Figure]
     pictures_directory: Path
 
     def write(self) -> None:
@@ -105,7 +105,7 @@ def _heading(cards: Cards, page: Path) -> str:
 
 def _markdown(section: Section, pictures: str) -> str:
     parts = [
-        f"![{part.words}]({pictures}/{part.file})" if isinstance(part, Picture) else part
+        f"![{part.words}]({pictures}/{part.file})" if isinstance(part, Figure) else part
         for part in section.parts
     ]
     return "\n\n".join([f"## {section.title}", *filter(None, parts)])

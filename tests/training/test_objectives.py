@@ -4,14 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.data.digits import load_digits
+from training.data import load_mnist
 from training.objectives import Adversarial, CrossEntropy, count_correct
 from training.schedules import LinearDecay, OneCycle
 
 
 @pytest.fixture(scope="module")
 def some():
-    return load_digits("train", (3, 5), sample=True).first(60)
+    return load_mnist("train", (3, 5), sample=True).first(60)
 
 
 def test_cross_entropy_is_torchs(network, some):

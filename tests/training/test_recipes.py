@@ -10,7 +10,7 @@ from running import ROOT
 from safetensors.torch import load_file
 
 from model.network import WhiteBoxNetwork
-from training.data.digits import Digits, load_digits
+from training.data import Dataset, load_mnist
 from training.errors import TrainingError
 from training.networks.architectures import build, config_from_dict, config_to_dict
 from training.recipes import PAPER, RECIPES, Noise, find_recipe
@@ -19,20 +19,20 @@ from training.train import Run, RunError, train
 DOCS = ROOT / "docs" / "training.md"
 
 
-def few(split, labels=(3, 5)) -> Digits:
+def few(split, labels=(3, 5)) -> Dataset:
     """Some tens of digits of all classes; the sample is ordered by class."""
-    digits = load_digits(split, labels, sample=True)
+    digits = load_mnist(split, labels, sample=True)
     step = len(digits) // 36
     return replace(digits, images=digits.images[::step], classes=digits.classes[::step])
 
 
 @pytest.fixture(scope="module")
-def train_digits() -> Digits:
+def train_digits() -> Dataset:
     return few("train")
 
 
 @pytest.fixture(scope="module")
-def validation_digits() -> Digits:
+def validation_digits() -> Dataset:
     return few("validation")
 
 

@@ -12,7 +12,7 @@ from model.layers.convolutional import ConvolutionalLayer
 from model.layers.two_step import TwoStepLayer
 from model.network import NetworkConfig, WhiteBoxNetwork
 
-Part = Literal["two-step", "convolution", "poses"]
+Component = Literal["two-step", "convolution", "poses"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AblationConfig:
         network: The whole network's sizes.
     """
 
-    without: Part
+    without: Component
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     @property

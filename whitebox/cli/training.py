@@ -40,20 +40,21 @@ def train(
 
     Example: whitebox train --recipe paper --seed 0
     """
-    from training import train as fit
-    from training.data.digits import load_digits
+    from training.data import load_mnist
     from training.recipes import find_recipe
+    from training.train import Run
+    from training.train import train as run_training
 
     if list_recipes:
         _show_recipes()
         return
-    run = fit.Run(out or Path("runs") / f"{recipe}-{seed}")
+    run = Run(out or Path("runs") / f"{recipe}-{seed}")
     with _reported():
         chosen = find_recipe(recipe, epochs)
-        digits = load_digits("train", chosen.network.labels, data_dir, sample)
-        validation = load_digits("validation", chosen.network.labels, data_dir, sample)
+        digits = load_mnist("train", chosen.network.labels, data_dir, sample)
+        validation = load_mnist("validation", chosen.network.labels, data_dir, sample)
         try:
-            fit.train(chosen, seed, digits, validation, run)
+            run_training(chosen, seed, digits, validation, run)
         except KeyboardInterrupt:
             _CONSOLE.print(
                 f"Interrupted. The finished epochs are in {run.directory}; the same command goes on."
@@ -101,19 +102,19 @@ def evaluate(
 
     Example: whitebox evaluate artifacts/mnist-3v5/2 --quick --limit 200
     """
+    from evaluation.evaluated_model import is_package, load_model
     from evaluation.harness import evaluate as run
     from evaluation.harness.plan import plan_suite
     from evaluation.harness.show import show_card
     from evaluation.harness.suite import QUICK
     from evaluation.harness.workers import chosen_workers
-    from evaluation.targets import is_package, load_target
-    from training.data.digits import load_digits
+    from training.data import load_mnist
 
     with _reported():
-        loaded = load_target(target)
+        loaded = load_model(target)
         names = [*(attack or []), *(QUICK if quick else [])]
         suite = plan_suite(loaded, epsilon, names, trust_certificates)
-        digits = load_digits(split, loaded.labels, data_dir, sample).first(limit)
+        digits = load_mnist(split, loaded.labels, data_dir, sample).first(limit)
         workers, count = chosen_workers(processes, ray)
         default = Path("runs") / f"{loaded.name.replace('/', '-')}.json"
         card = out or (default if is_package(target) else target / "card.json")
@@ -151,11 +152,11 @@ def certify(
     Example: whitebox certify artifacts/mnist-3v5-certified/1 --epsilon 0.3 --exact 60
     """
     from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-    from training.data.digits import load_digits
+    from training.data import load_mnist
 
     with _reported():
         name, network = _load(target)
-        digits = load_digits(split, network.config.labels, data_dir, sample).first(limit)
+        digits = load_mnist(split, network.config.labels, data_dir, sample).first(limit)
         radii = epsilon or [0.1, 0.2, 0.3]
         entries = certified_accuracy(network.freeze(), digits, radii, exact, verdicts)
         card = make_certified_card(name, digits, entries)
@@ -194,15 +195,14 @@ def inside(
 
     Example: whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
     """
-    from evaluation.introspection import inside as read_out
-    from evaluation.introspection import start_of
-    from training.data.digits import load_digits
+    from evaluation.introspection import initial_network, introspect
+    from training.data import load_mnist
 
     with _reported():
         name, network = _load(target)
-        start = start_of(network, _training_of(target))
-        digits = load_digits("test", network.config.labels, data_dir, sample)
-        numbers = {"model": name, **read_out(network, start, digits, boundary_steps)}
+        initial = initial_network(network, _training_of(target))
+        dataset = load_mnist("test", network.config.labels, data_dir, sample)
+        numbers = {"model": name, **introspect(network, initial, dataset, boundary_steps)}
     _write(out, json.dumps(numbers, separators=(",", ":")))
     _CONSOLE.print(f"What is inside {name} is in {out}.")
 

@@ -40,7 +40,7 @@ def kernels(data: Any, source: str) -> bytes:  # noqa: ANN401 (JSON)
             ]
             labels.append(f"kernel {index}\n{degrees[0]}° to {degrees[1]}°")
     side = len(data[0][0])
-    return _mosaic(rows, source, _scale(16, side, largest=40 // side), row_labels=labels)
+    return _image_grid(rows, source, _scale(16, side, largest=40 // side), row_labels=labels)
 
 
 def bases(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -50,7 +50,7 @@ def bases(data: Any, source: str) -> bytes:  # noqa: ANN401
     rows = [tiles[c * each : (c + 1) * each] for c in range(len(labels))]
     side = data["config"]["shape_size"]
     scale = _scale(each, side, largest=80 // side)
-    return _mosaic(rows, source, scale, row_labels=[f"speak\nfor {label}" for label in labels])
+    return _image_grid(rows, source, scale, row_labels=[f"speak\nfor {label}" for label in labels])
 
 
 def poses(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -58,7 +58,7 @@ def poses(data: Any, source: str) -> bytes:  # noqa: ANN401
     posed = _posed(data["shapes"], data["config"])
     shown = np.linspace(0, posed.shape[1] - 1, min(MOST_POSES, posed.shape[1])).round().astype(int)
     rows = [[_signed(pose) for pose in shape[shown]] for shape in posed]
-    return _mosaic(rows, source, scale=1, gap=1, row_labels=_shape_names(data["config"]))
+    return _image_grid(rows, source, scale=1, gap=1, row_labels=_shape_names(data["config"]))
 
 
 def logical_rows(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -69,7 +69,7 @@ def logical_rows(data: Any, source: str) -> bytes:  # noqa: ANN401
     # No tile is quite black or white, so that each has an edge on the page.
     tiles = [[np.full((side, side), 0.5 + 0.42 * value / largest) for value in row] for row in rows]
     scale = _scale(rows.shape[1], side, largest=14)
-    return _mosaic(
+    return _image_grid(
         tiles,
         source,
         scale=scale,
@@ -104,7 +104,7 @@ def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
         )
     columns = ["digit", "two-step", "bright map", "shape of\nanswer", "shape of\nrunner-up",
                "pixels add\nto answer", "pixels add\nto runner-up"]  # fmt: skip
-    return _mosaic(rows, source, scale=3, row_labels=labels, column_labels=columns)
+    return _image_grid(rows, source, scale=3, row_labels=labels, column_labels=columns)
 
 
 def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -118,7 +118,7 @@ def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
         f"L∞ {digit['nearest_mistake']['linf']:.2f}"
         for digit in digits
     ]
-    return _mosaic(
+    return _image_grid(
         [images, changes, found],
         source,
         scale=_scale(len(digits), len(images[0]), largest=3),
@@ -158,7 +158,7 @@ def _signed_all(values: Any) -> list[list[Tile]]:  # noqa: ANN401
     return [[_signed(one) for one in group] for group in values]
 
 
-def _mosaic(
+def _image_grid(
     rows: Sequence[Sequence[Tile]],
     source: str,
     scale: int,

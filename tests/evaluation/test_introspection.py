@@ -7,9 +7,9 @@ import torch
 from running import PACKAGE
 from typer.testing import CliRunner
 
-from evaluation.introspection import inside, start_of
+from evaluation.introspection import initial_network, introspect
 from model.network import WhiteBoxNetwork
-from training.data.digits import load_digits
+from training.data import load_mnist
 from whitebox.cli import app
 
 FEW_STEPS = 50
@@ -17,12 +17,12 @@ FEW_STEPS = 50
 
 @pytest.fixture(scope="module")
 def sample():
-    return load_digits("test", (3, 5), sample=True)
+    return load_mnist("test", (3, 5), sample=True)
 
 
 @pytest.fixture(scope="module")
 def read_out(network, package, sample):
-    return inside(network, start_of(network, package.manifest["training"]), sample, FEW_STEPS)
+    return introspect(network, initial_network(network, package.manifest["training"]), sample, FEW_STEPS)
 
 
 def test_all_learned_numbers_can_be_read_back(read_out, network, frozen, sample):
@@ -79,8 +79,8 @@ def test_nearest_mistakes_are_mistakes_and_as_far_as_they_say(read_out, frozen, 
 
 def test_the_start_of_a_recipe_with_values_of_its_own_has_them(network):
     recipe = {"start": {"two_step.thresholds": [0.35, 0.6]}}
-    start = start_of(network, {"seed": 0, "recipe": recipe})
-    assert start.two_step.thresholds.tolist() == pytest.approx([0.35, 0.6])
+    initial = initial_network(network, {"seed": 0, "recipe": recipe})
+    assert initial.two_step.thresholds.tolist() == pytest.approx([0.35, 0.6])
 
 
 def test_an_inside_stays_small(read_out):

@@ -7,7 +7,7 @@ from evaluation.report.cards import Card
 from evaluation.report.page import NOTHING, percent, plain, table
 
 
-def trials(log: Sequence[Card]) -> list[str]:
+def training_log_table(log: Sequence[Card]) -> list[str]:
     """Returns what all trials have in common in words, and the rest as a table in the log's order."""
     measures = list(dict.fromkeys(key for trial in log for key in trial["validation"]))
     common = _common([trial["changes"] for trial in log])

@@ -22,7 +22,7 @@ from evaluation.report.cards import (
     worst_case,
 )
 from evaluation.report.page import NOTHING, Section, left_out, percent, plain, table
-from evaluation.report.trials import trials
+from evaluation.report.training_log import training_log_table
 
 RADII = (0.1, 0.2, 0.3)
 # Attacks in the order of a table, with what a reader may want to know of each; others follow.
@@ -116,7 +116,7 @@ def training_log(cards: Cards) -> Section:
     if cards.training_log is None:
         log = cards.directory.parent / "certified-training-log.json"
         return Section(title, [f"*Left out: there is no {log}; it is written by hand as trials are made.*"])
-    return Section(title, trials(cards.training_log))
+    return Section(title, training_log_table(cards.training_log))
 
 
 def _compared(cards: Cards) -> list[tuple[str, Card]]:

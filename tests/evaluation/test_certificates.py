@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from evaluation.certificates import add_to_card, certified_accuracy
-from training.data.digits import load_digits
+from training.data import load_mnist
 
 
 @pytest.fixture(scope="module")
 def some():
-    return load_digits("test", (3, 5), sample=True).first(12)
+    return load_mnist("test", (3, 5), sample=True).first(12)
 
 
 def test_intervals_are_counted_without_a_limit(frozen, some):

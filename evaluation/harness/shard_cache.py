@@ -1,7 +1,7 @@
 """Finished shards on disk, so that a killed evaluation goes on where it stopped.
 
-A part is a small JSON file. Its key is a digest of all that its numbers depend on: the network, the shard's
-digits, the settings, the libraries, and the source of the attacks. A part with another key is never read.
+Each is a small JSON file. Its key is a digest of all that its numbers depend on: the network, the shard's
+images, the settings, the libraries, and the source of the attacks. One with another key is never read.
 """
 
 import hashlib
@@ -25,31 +25,31 @@ _LIBRARIES = ("torch", "numpy", "onnxruntime", "foolbox", "pyautoattack")
 
 
 @dataclass(frozen=True)
-class Parts:
+class ShardCache:
     """The finished shards of the evaluations of one card."""
 
     directory: Path
     network_digest: str
 
     @classmethod
-    def beside(cls, card: Path, network: nn.Module) -> "Parts":
-        """Opens the directory NAME.parts next to NAME.json."""
-        directory = card.with_suffix(".parts")
+    def next_to(cls, card: Path, network: nn.Module) -> "ShardCache":
+        """Opens the directory NAME.shards next to NAME.json."""
+        directory = card.with_suffix(".shards")
         directory.mkdir(parents=True, exist_ok=True)
         return cls(directory, digest_of_network(network))
 
     def load(self, job: Job) -> ShardResult | None:
         """Returns the job's result if it was saved."""
         try:
-            part = json.loads(self._path(job).read_bytes())
+            entry = json.loads(self._path(job).read_bytes())
         except (OSError, ValueError):
             return None
-        return ShardResult(**part["result"]) if part["key"] == self._key(job) else None
+        return ShardResult(**entry["result"]) if entry["key"] == self._key(job) else None
 
     def save(self, job: Job, result: ShardResult) -> None:
         """Writes a finished job's result, whole or not at all."""
-        part = {"shard": job.name, "key": self._key(job), "result": asdict(result)}
-        write_atomically(self._path(job), json.dumps(part).encode())
+        entry = {"shard": job.name, "key": self._key(job), "result": asdict(result)}
+        write_atomically(self._path(job), json.dumps(entry).encode())
 
     def seconds_before(self) -> float:
         """Returns the wall time that earlier, interrupted runs spent on this card."""
@@ -64,12 +64,12 @@ class Parts:
         return self.directory / "wall-seconds.json"
 
     def _path(self, job: Job) -> Path:
-        return self.directory / f"{job.planned.name}-{job.first:05d}-{self._key(job)[:12]}.json"
+        return self.directory / f"{job.entry.name}-{job.first:05d}-{self._key(job)[:12]}.json"
 
     def _key(self, job: Job) -> str:
         tensors = [job.images, job.classes, *([job.starts] if job.starts is not None else [])]
-        settings = json.dumps([asdict(job.planned), job.trust_certificates], sort_keys=True)
-        graph = hashlib.sha256(job.judged.graph or b"").hexdigest()
+        settings = json.dumps([asdict(job.entry), job.trust_certificates], sort_keys=True)
+        graph = hashlib.sha256(job.backends.graph or b"").hexdigest()
         pieces = [self.network_digest, graph, settings, _code_digest(), *map(_digest_of_tensor, tensors)]
         return hashlib.sha256("\n".join(pieces).encode()).hexdigest()
 

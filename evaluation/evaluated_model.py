@@ -17,7 +17,7 @@ from training.train import Run
 
 
 @dataclass(frozen=True)
-class Target:
+class EvaluatedModel:
     """One trained model, ready to be judged.
 
     Attributes:
@@ -65,7 +65,7 @@ def is_package(path: Path) -> bool:
     return (path / MANIFEST).exists()
 
 
-def load_target(path: Path) -> Target:
+def load_model(path: Path) -> EvaluatedModel:
     """Loads a model package or a finished run.
 
     Raises:
@@ -75,13 +75,13 @@ def load_target(path: Path) -> Target:
     return _of_package(read_package(path)) if is_package(path) else _of_run(Run(path))
 
 
-def _of_package(package: ModelPackage) -> Target:
+def _of_package(package: ModelPackage) -> EvaluatedModel:
     network, training = WhiteBoxNetwork.from_package(package), package.manifest.get("training", {})
     name, graph = f"{package.name}/{package.version}", package.read(PREDICT_GRAPH)
     return _of_network(name, network, training, title=package.name, graph=graph)
 
 
-def _of_run(run: Run) -> Target:
+def _of_run(run: Run) -> EvaluatedModel:
     description = run.description()
     recipe = description["recipe"]
     target = _of_network(run.directory.absolute().name, run.load(), description, title=recipe["title"])
@@ -90,9 +90,9 @@ def _of_run(run: Run) -> Target:
 
 def _of_network(
     name: str, network: Network, training: Mapping[str, Any], title: str, graph: bytes | None = None
-) -> Target:
+) -> EvaluatedModel:
     frozen = network.freeze() if isinstance(network, (WhiteBoxNetwork, AblatedNetwork)) else None
-    return Target(
+    return EvaluatedModel(
         name,
         (frozen or network).eval(),
         network.config.labels,

@@ -15,12 +15,12 @@ from evaluation.report.cards import (
     withstood,
     worst_case,
 )
-from evaluation.report.measured import seed_values
 from evaluation.report.page import NOTHING, Section, left_out, number, percent, points, signed, table
+from evaluation.report.tables import seed_values
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedResult:
     """An accuracy that Satkiewicz 2024 (arXiv 2403.09863v5) states.
 
     Attributes:
@@ -38,13 +38,15 @@ class Claim:
     column: str
 
 
-CLAIMS = (
-    Claim("clean test accuracy", 0.995, 0.9953, lambda card: card["clean"]["accuracy"], "clean"),
-    Claim("L-inf 0.3, 40-step PGD", 0.92, None, lambda card: withstood(card, "pgd-40"), "pgd-40"),
-    Claim("L-inf 0.3, APGD-CE, 100 steps", None, 0.921, lambda card: withstood(card, "apgd-ce"), "apgd-ce"),
-    Claim("L-inf 0.3, AutoAttack", 0.92, None, lambda card: withstood(card, "auto"), "auto"),
-    Claim("L-inf 0.3, worst of all our attacks", None, None, worst_case, "worst attack"),
-    Claim(
+PUBLISHED_RESULTS = (
+    PublishedResult("clean test accuracy", 0.995, 0.9953, lambda card: card["clean"]["accuracy"], "clean"),
+    PublishedResult("L-inf 0.3, 40-step PGD", 0.92, None, lambda card: withstood(card, "pgd-40"), "pgd-40"),
+    PublishedResult(
+        "L-inf 0.3, APGD-CE, 100 steps", None, 0.921, lambda card: withstood(card, "apgd-ce"), "apgd-ce"
+    ),
+    PublishedResult("L-inf 0.3, AutoAttack", 0.92, None, lambda card: withstood(card, "auto"), "auto"),
+    PublishedResult("L-inf 0.3, worst of all our attacks", None, None, worst_case, "worst attack"),
+    PublishedResult(
         "reliability: precision at 80% recall under 40-step PGD",
         0.98,
         None,
@@ -140,7 +142,7 @@ def paper(cards: Cards) -> Section:
     rows = [
         ["learnable numbers", "4.8K", _count(_PAPERS_SIZE), _count(card["learnable_numbers"]),
          signed(card["learnable_numbers"] - _PAPERS_SIZE, 0), NOTHING],
-        *[_row(claim, card, columns) for claim in CLAIMS],
+        *[_row(published, card, columns) for published in PUBLISHED_RESULTS],
     ]  # fmt: skip
     parts = [
         "Satkiewicz 2024, [arXiv 2403.09863](https://arxiv.org/abs/2403.09863), v5, and `mnist-3v5` "
@@ -153,24 +155,25 @@ def paper(cards: Cards) -> Section:
     return Section(title, parts)
 
 
-def _row(claim: Claim, card: Card, columns: dict[str, list[float]]) -> list[str]:
-    ours, claimed = claim.ours(card), claim.paper if claim.paper is not None else claim.weights
+def _row(published: PublishedResult, card: Card, columns: dict[str, list[float]]) -> list[str]:
+    ours = published.ours(card)
+    claimed = published.paper if published.paper is not None else published.weights
     difference = NOTHING
     if ours is not None and claimed is not None:
         word = "" if round(ours - claimed, 4) == 0 else ", better" if ours > claimed else ", **worse**"
         difference = points(ours - claimed) + word
-    of_seeds = percent(mean(columns[claim.column])) if claim.column in columns else NOTHING
-    stated = NOTHING if claim.paper is None else f"{100 * claim.paper:g}%"
-    return [claim.words, stated, percent(claim.weights), percent(ours), difference, of_seeds]
+    of_seeds = percent(mean(columns[published.column])) if published.column in columns else NOTHING
+    stated = NOTHING if published.paper is None else f"{100 * published.paper:g}%"
+    return [published.words, stated, percent(published.weights), percent(ours), difference, of_seeds]
 
 
 def _learned(cards: Cards) -> list[str]:
     """Returns the comparison of what the layers learned."""
-    inside = cards.insides.get(MAIN)
-    if inside is None:
-        return [left_out(f"what the layers learned, no {MAIN}.inside.json", [cards.inside_command(MAIN)])]
-    thresholds = inside["two_step"]["after"]["thresholds"]
-    own, others = own_and_others(inside)
+    introspection = cards.introspections.get(MAIN)
+    if introspection is None:
+        return [left_out(f"what the layers learned, no {MAIN}.inside.json", [cards.introspect_command(MAIN)])]
+    thresholds = introspection["two_step"]["after"]["thresholds"]
+    own, others = own_and_others(introspection)
     compared = [
         *zip(
             ("two-step layer, lower threshold", "two-step layer, upper threshold"),
@@ -187,11 +190,11 @@ def _learned(cards: Cards) -> list[str]:
     return ["What the layers learned:", table(["", "paper", "ours", "difference"], rows)]
 
 
-def own_and_others(inside: Card) -> tuple[float, float]:
+def own_and_others(introspection: Card) -> tuple[float, float]:
     """Returns the mean weight that the logical rows give to own shapes and to those of others."""
-    size = inside["config"]["shapes_per_class"]
+    size = introspection["config"]["shapes_per_class"]
     own, others = [], []
-    for c, row in enumerate(inside["rows"]):
+    for c, row in enumerate(introspection["rows"]):
         own.append(row[c * size])  # the one-hot block is zero but for its first place
         others += row[: c * size] + row[(c + 1) * size :]
     return mean(own), mean(others)

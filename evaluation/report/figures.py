@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evaluation.report import curves, mosaics
+from evaluation.report import charts, image_grids
 from evaluation.report.cards import (
     ABLATIONS,
     BASELINES,
@@ -15,9 +15,9 @@ from evaluation.report.cards import (
     precision_at_80_recall,
     worst_case,
 )
-from evaluation.report.measured import RADII, no_cards, worst
-from evaluation.report.page import NOTHING, Picture, Section, left_out, number, percent, table
-from evaluation.report.paper_numbers import own_and_others
+from evaluation.report.page import NOTHING, Figure, Section, left_out, number, percent, table
+from evaluation.report.paper_comparison import own_and_others
+from evaluation.report.tables import RADII, no_cards, worst
 
 _FEW_CLASSES = 4
 _OF_EACH_CLASS = 2
@@ -47,7 +47,7 @@ def proved(cards: Cards) -> Section:
     by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
     head = [f"network, radius {radius}", "withstand", *by, "undecided"]
     named = _words("Accuracy, clean, attacked and proved,", shown)
-    picture = Picture("proved.svg", named, bars, curves.proved_and_attacked)
+    picture = Figure("proved.svg", named, bars, charts.proved_and_attacked)
     return Section(title, [words, picture, table(head, rows)])
 
 
@@ -64,7 +64,7 @@ def by_epsilon(cards: Cards) -> Section:
     counts = sorted({line["count"] for of_one in lines.values() for line in of_one if "count" in line})
     digits = " or ".join(f"{count:,}" for count in counts)
     words = f"Each point on {digits} digits. The line at 0.3 is the radius of the tables." if counts else ""
-    picture = Picture("by-epsilon.svg", _words(title, lines), lines, curves.accuracy_by_epsilon)
+    picture = Figure("by-epsilon.svg", _words(title, lines), lines, charts.accuracy_by_epsilon)
     return Section(title, [words, picture])
 
 
@@ -90,7 +90,7 @@ def reliability(cards: Cards) -> Section:
         "right; it ends at the accuracy under attack."
     )
     rows = [[name, percent(precision_at_80_recall(cards.models[name]))] for name in found]
-    picture = Picture("reliability.svg", _words("Precision against recall", found), data, curves.reliability)
+    picture = Figure("reliability.svg", _words("Precision against recall", found), data, charts.reliability)
     head = ["network", "precision at 80% recall"]
     return Section(title, [words, picture, table(head, rows)])
 
@@ -113,8 +113,8 @@ def learning(cards: Cards) -> Section:
             groups.setdefault(name.split("-seed-")[0], {})[name] = epochs
     ours = {f"{group}, {len(runs)} runs" if len(runs) > 1 else group: runs for group, runs in groups.items()}
     pictures = [
-        Picture("learning.svg", _words(title, ours), ours, curves.learning),
-        Picture("learning-compared.svg", _words(title, compared), compared, curves.learning_compared),
+        Figure("learning.svg", _words(title, ours), ours, charts.learning),
+        Figure("learning-compared.svg", _words(title, compared), compared, charts.learning_compared),
     ]
     words = "Training accuracy is counted on the images as they are trained on, with their noise."
     return Section(title, [words, *(picture for picture in pictures if picture.data)])
@@ -123,15 +123,15 @@ def learning(cards: Cards) -> Section:
 def two_step(cards: Cards) -> Section:
     """The two-step function of each network before and after training."""
     title = "The two-step layer"
-    if not cards.insides:
-        return _no_insides(title, cards)
-    data = {name: inside["two_step"] for name, inside in cards.insides.items()}
-    picture = Picture("two-step.svg", _words("Two-step functions", data), data, curves.two_steps)
+    if not cards.introspections:
+        return _no_introspections(title, cards)
+    data = {name: introspection["two_step"] for name, introspection in cards.introspections.items()}
+    picture = Figure("two-step.svg", _words("Two-step functions", data), data, charts.two_steps)
     words = (
         "From here on, what is inside the networks, as `whitebox inside` read it out. A pixel becomes OFF, "
         "MEH or ON; the dotted lines are the thresholds."
     )
-    return Section(title, [words, picture, *_missing_insides(cards)])
+    return Section(title, [words, picture, *_missing_introspections(cards)])
 
 
 def kernels(cards: Cards) -> Section:
@@ -140,7 +140,12 @@ def kernels(cards: Cards) -> Section:
         "Strokes in any direction: each kernel in its rotations, white adds, black subtracts, grey is zero."
     )
     return _each(
-        cards, "Kernels in their rotations", words, "kernels", lambda i: i["kernels"], mosaics.kernels
+        cards,
+        "Kernels in their rotations",
+        words,
+        "kernels",
+        lambda introspection: introspection["kernels"],
+        image_grids.kernels,
     )
 
 
@@ -152,8 +157,8 @@ def bases(cards: Cards) -> Section:
         "Base shapes",
         words,
         "bases",
-        lambda inside: {"bases": inside["shapes"]["bases"], "config": inside["config"]},
-        mosaics.bases,
+        lambda introspection: {"bases": introspection["shapes"]["bases"], "config": introspection["config"]},
+        image_grids.bases,
     )
 
 
@@ -161,15 +166,16 @@ def poses(cards: Cards) -> Section:
     """Every shape in all of its poses."""
     words = (
         "Every shape (a row: the digit it speaks for, and its number) in its learned poses, what is matched "
-        f"with the bright map; of more than {mosaics.MOST_POSES} poses, {mosaics.MOST_POSES} evenly chosen."
+        f"with the bright map; of more than {image_grids.MOST_POSES} poses, {image_grids.MOST_POSES} evenly "
+        "chosen."
     )
     return _each(
         cards,
         "Shapes in their poses",
         words,
         "poses",
-        lambda inside: {"shapes": inside["shapes"], "config": inside["config"]},
-        mosaics.poses,
+        lambda introspection: {"shapes": introspection["shapes"], "config": introspection["config"]},
+        image_grids.poses,
     )
 
 
@@ -181,12 +187,12 @@ def logical_rows(cards: Cards) -> Section:
         "A class is claimed by one of its own shapes, whichever matches best (the white square rolls over "
         "the class's own places), against the weighted sum of all others.",
         "rows",
-        lambda inside: {"rows": inside["rows"], "config": inside["config"]},
-        mosaics.logical_rows,
+        lambda introspection: {"rows": introspection["rows"], "config": introspection["config"]},
+        image_grids.logical_rows,
     )
-    if not cards.insides:
+    if not cards.introspections:
         return section
-    means = {name: own_and_others(inside) for name, inside in cards.insides.items()}
+    means = {name: own_and_others(introspection) for name, introspection in cards.introspections.items()}
     rows = [[name, number(own, 3), number(others, 3)] for name, (own, others) in means.items()]
     head = ["network", "own shape, mean", "another's shape, mean"]
     return Section(section.title, [*section.parts, table(head, rows)])
@@ -198,12 +204,14 @@ def layers(cards: Cards) -> Section:
         "The first test digits of each class, and the first that is misread. Left of the pictures are the "
         "two largest logits; the last two columns add up to them."
     )
-    return _each(cards, "Digits as each layer sees them", words, "layers", _layers_data, mosaics.layers)
+    return _each(cards, "Digits as each layer sees them", words, "layers", _layers_data, image_grids.layers)
 
 
 def nearest_mistakes(cards: Cards) -> Section:
     """The smallest change that the Boundary attack finds."""
-    steps = " or ".join(f"{n:,}" for n in sorted({i["boundary"]["steps"] for i in cards.insides.values()}))
+    steps = " or ".join(
+        f"{n:,}" for n in sorted({one["boundary"]["steps"] for one in cards.introspections.values()})
+    )
     words = (
         f"What the Boundary attack (Brendel 2018; {steps} steps from the nearest digit "
         "of another class) leaves of a change that still turns the answer; it knows no epsilon. White was "
@@ -214,8 +222,10 @@ def nearest_mistakes(cards: Cards) -> Section:
         "The nearest mistakes",
         words,
         "mistakes",
-        lambda inside: {"digits": [digit for digit in inside["digits"] if "nearest_mistake" in digit]},
-        mosaics.nearest_mistakes,
+        lambda introspection: {
+            "digits": [digit for digit in introspection["digits"] if "nearest_mistake" in digit]
+        },
+        image_grids.nearest_mistakes,
     )
 
 
@@ -228,25 +238,25 @@ def _each(
     draw: Callable[[Any, str], bytes],
 ) -> Section:
     """Returns a section with a picture for every network that was looked into."""
-    if not cards.insides:
-        return _no_insides(title, cards)
-    parts: list[str | Picture] = [words]
-    for name, inside in cards.insides.items():
-        parts += [f"`{name}`:", Picture(f"{name}-{file}.png", f"{title} of {name}", data(inside), draw)]
+    if not cards.introspections:
+        return _no_introspections(title, cards)
+    parts: list[str | Figure] = [words]
+    for name, introspection in cards.introspections.items():
+        parts += [f"`{name}`:", Figure(f"{name}-{file}.png", f"{title} of {name}", data(introspection), draw)]
     return Section(title, parts)
 
 
-def _layers_data(inside: Card) -> dict[str, Any]:
+def _layers_data(introspection: Card) -> dict[str, Any]:
     """Returns the digits that are shown layer by layer: few of each class, and every misread one."""
     keys = ("label", "image", "two_step", "bright", "claims")
     of_class: dict[int, int] = {}
     digits = []
-    for digit in inside["digits"]:
+    for digit in introspection["digits"]:
         of_class[digit["label"]] = of_class.get(digit["label"], 0) + 1
         wrong = digit["claims"][0]["label"] != digit["label"]
-        if wrong or len(inside["labels"]) > _FEW_CLASSES or of_class[digit["label"]] <= _OF_EACH_CLASS:
+        if wrong or len(introspection["labels"]) > _FEW_CLASSES or of_class[digit["label"]] <= _OF_EACH_CLASS:
             digits.append({key: digit[key] for key in keys})
-    return {"digits": digits, "shapes": inside["shapes"], "config": inside["config"]}
+    return {"digits": digits, "shapes": introspection["shapes"], "config": introspection["config"]}
 
 
 def _gap_row(name: str, card: Card, radius: float) -> list[str]:
@@ -271,13 +281,13 @@ def _words(what: str, names: Sequence[str] | Mapping[str, Any]) -> str:
     return f"{what} of {', '.join(names)}"
 
 
-def _no_insides(title: str, cards: Cards) -> Section:
-    return Section(title, _missing_insides(cards))
+def _no_introspections(title: str, cards: Cards) -> Section:
+    return Section(title, _missing_introspections(cards))
 
 
-def _missing_insides(cards: Cards) -> list[str]:
-    missing = [one.name for one in SHIPPED if one.name not in cards.insides]
+def _missing_introspections(cards: Cards) -> list[str]:
+    missing = [one.name for one in SHIPPED if one.name not in cards.introspections]
     if not missing:
         return []
     names = ", ".join(f"{name}.inside.json" for name in missing)
-    return [left_out(f"no {names}", [cards.inside_command(name) for name in missing])]
+    return [left_out(f"no {names}", [cards.introspect_command(name) for name in missing])]

@@ -11,11 +11,11 @@ from PIL import Image
 from running import ROOT, WHITEBOX
 from typer.testing import CliRunner
 
-from evaluation.introspection import inside, start_of
+from evaluation.introspection import initial_network, introspect
 from evaluation.report.cards import EXPECTED, CardError
 from evaluation.report.document import Report, make_report
 from model.network import NetworkConfig, WhiteBoxNetwork
-from training.data.digits import load_digits
+from training.data import load_mnist
 from whitebox.cli import app
 
 FEW_STEPS = 20
@@ -128,12 +128,14 @@ def write_cards(directory: Path, cards, insides=None):
 @pytest.fixture(scope="module")
 def insides(network, package):
     """The shipped network and an untrained one of ten classes, on real digits."""
-    digits = load_digits("test", (3, 5), sample=True)
+    digits = load_mnist("test", (3, 5), sample=True)
     ten = WhiteBoxNetwork(NetworkConfig(labels=tuple(range(10)), shapes_per_class=3, rotations=16, poses=5))
-    all_digits = load_digits("test", ten.config.labels, sample=True)
+    all_digits = load_mnist("test", ten.config.labels, sample=True)
     return {
-        "mnist-3v5": inside(network, start_of(network, package.manifest["training"]), digits, FEW_STEPS),
-        "mnist-10": inside(ten, ten, all_digits, FEW_STEPS),
+        "mnist-3v5": introspect(
+            network, initial_network(network, package.manifest["training"]), digits, FEW_STEPS
+        ),
+        "mnist-10": introspect(ten, ten, all_digits, FEW_STEPS),
     }
 
 

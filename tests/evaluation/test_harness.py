@@ -12,13 +12,13 @@ import torch
 from running import PACKAGE, WHITEBOX
 from torch import nn
 
+from evaluation.evaluated_model import EvaluatedModel, load_model
 from evaluation.harness import evaluate
 from evaluation.harness.plan import Plan, plan_suite
-from evaluation.harness.shard import Job, Judged
+from evaluation.harness.shard import Job, ModelBackends
 from evaluation.harness.suite import Attack, Suite, rows
 from evaluation.harness.workers import ShardError, in_processes, in_this_process, on_ray
-from evaluation.targets import Target, load_target
-from training.data.digits import load_digits
+from training.data import load_mnist
 from training.errors import TrainingError
 
 COMMAND = [str(WHITEBOX), "evaluate", str(PACKAGE), "--sample"]
@@ -26,12 +26,12 @@ COMMAND = [str(WHITEBOX), "evaluate", str(PACKAGE), "--sample"]
 
 @pytest.fixture(scope="module")
 def target():
-    return load_target(PACKAGE)
+    return load_model(PACKAGE)
 
 
 @pytest.fixture(scope="module")
 def test_digits():
-    return load_digits("test", (3, 5), sample=True)
+    return load_mnist("test", (3, 5), sample=True)
 
 
 def few(digits, count):
@@ -53,15 +53,15 @@ def without_times(card):
 def tiny(suite: Suite, **steps) -> Suite:
     """The same suite with few steps, few points and few digits."""
     kept = []
-    for planned in suite.planned:
-        if isinstance(planned, Attack):
-            if planned.role == "curve" and planned.settings.epsilon not in (0.1, 0.3):
+    for entry in suite.entries:
+        if isinstance(entry, Attack):
+            if entry.role == "curve" and entry.settings.epsilon not in (0.1, 0.3):
                 continue
-            count = steps.get(planned.kind, min(planned.settings.effective_steps, 5))
-            settings = type(planned.settings)(**{**vars(planned.settings), "steps": count})
-            kept.append(Attack(planned.name, settings, planned.digits, planned.role))
+            count = steps.get(entry.kind, min(entry.settings.effective_steps, 5))
+            settings = type(entry.settings)(**{**vars(entry.settings), "steps": count})
+            kept.append(Attack(entry.name, settings, entry.sample_size, entry.role))
         else:
-            kept.append(planned)
+            kept.append(entry)
     return Suite(suite.epsilon, suite.classes, tuple(kept), suite.trust_certificates)
 
 
@@ -124,16 +124,16 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same_card(target, tmp_path):
     killed = tmp_path / "killed.json"
     command = [*COMMAND, "--limit", "40", "--quick", "--processes", "1", "--out", str(killed)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob("killed.parts/pgd-40*.json")):
+    while not list(tmp_path.glob("killed.shards/pgd-40*.json")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not killed.exists()
-    finished = {part: part.stat().st_mtime_ns for part in tmp_path.glob("killed.parts/*-0*.json")}
+    finished = {part: part.stat().st_mtime_ns for part in tmp_path.glob("killed.shards/*-0*.json")}
     subprocess.run(command, check=True, capture_output=True)
     assert all(part.stat().st_mtime_ns == written for part, written in finished.items())
-    digits = load_digits("test", (3, 5), sample=True).first(40)
+    digits = load_mnist("test", (3, 5), sample=True).first(40)
     suite = plan_suite(target, names=["fgsm", "pgd-40", "apgd-ce"])
     whole = evaluate(target, digits, tmp_path / "whole.json", suite, quiet=True)
     assert without_times(json.loads(killed.read_text())) == without_times(whole)
@@ -143,7 +143,7 @@ def test_parts_of_another_network_are_not_used(target, test_digits, tmp_path):
     digits, card = few(test_digits, 10), tmp_path / "card.json"
     suite = plan_suite(target, names=["fgsm"])
     right = evaluate(target, digits, card, suite, quiet=True)["attacks"][0]["withstood"]
-    turned = Target("turned", nn.Sequential(target.network, Negated()), (3, 5))
+    turned = EvaluatedModel("turned", nn.Sequential(target.network, Negated()), (3, 5))
     wrong = evaluate(turned, digits, card, suite, quiet=True)["attacks"][0]["withstood"]
     assert right > 5
     assert wrong == 0
@@ -171,7 +171,7 @@ class Thresholded(nn.Module):
 @pytest.fixture(scope="module")
 def masked(test_digits, tmp_path_factory):
     """The card of a gradient-masked network, and its clean accuracy under a plain gradient attack."""
-    target = Target("thresholded", Thresholded(test_digits), (3, 5), title="a mask")
+    target = EvaluatedModel("thresholded", Thresholded(test_digits), (3, 5), title="a mask")
     suite = tiny(plan_suite(target), **{"pgd-40": 40, "pgd-100x10": 10, "apgd-ce": 50, "square": 400})
     path = tmp_path_factory.mktemp("masked") / "card.json"
     return evaluate(target, few(test_digits, 40), path, suite, quiet=True)
@@ -209,7 +209,7 @@ class StraightThrough(nn.Module):
 
 
 def test_a_surrogate_takes_the_mask_off(masked, test_digits, tmp_path):
-    target = Target("revealed", Revealed(test_digits), (3, 5))
+    target = EvaluatedModel("revealed", Revealed(test_digits), (3, 5))
     suite = plan_suite(target, names=["pgd-40", "bpda"])
     card = evaluate(target, few(test_digits, 40), tmp_path / "card.json", suite, quiet=True)
     pgd, bpda = card["attacks"]
@@ -258,17 +258,17 @@ def multiprocessing_child() -> bool:
 
 def job(network, test_digits) -> Job:
     digits = few(test_digits, 4)
-    return Job(rows(0.3)["fgsm"], Judged(network, None, None), 200, digits.images, digits.classes)
+    return Job(rows(0.3)["fgsm"], ModelBackends(network, None, None), 200, digits.images, digits.classes)
 
 
 def test_a_dead_worker_is_an_error_that_names_the_shard(test_digits):
-    with pytest.raises(ShardError, match=r"fgsm on digits 200 to 203 failed: .*exit code 13"):
+    with pytest.raises(ShardError, match=r"fgsm on images 200 to 203 failed: .*exit code 13"):
         list(in_processes(2)([job(Dies(), test_digits)]))
 
 
 @pytest.mark.parametrize("workers", [in_this_process, in_processes(1)])
 def test_a_failing_job_is_an_error_that_names_the_shard(test_digits, workers):
-    with pytest.raises(ShardError, match=r"fgsm on digits 200 to 203 failed: .*ZeroDivisionError"):
+    with pytest.raises(ShardError, match=r"fgsm on images 200 to 203 failed: .*ZeroDivisionError"):
         list(workers([job(Raises(), test_digits)]))
 
 
@@ -279,7 +279,7 @@ def test_boundary_starts_at_digits_of_the_other_class(target, test_digits):
 
 
 def test_a_network_that_rules_an_attack_out_says_so(test_digits):
-    closed = Target("closed", Thresholded(test_digits), (3, 5))
+    closed = EvaluatedModel("closed", Thresholded(test_digits), (3, 5))
     with pytest.raises(TrainingError, match="rules out 'movable'"):
         plan_suite(closed, names=["movable"])
     with pytest.raises(TrainingError, match="There is no attack 'magic'"):
@@ -287,8 +287,8 @@ def test_a_network_that_rules_an_attack_out_says_so(test_digits):
 
 
 def test_ten_classes_get_autoattacks_standard_set():
-    suite = plan_suite(Target("ten", nn.Identity(), tuple(range(10))), names=["auto"])
-    assert [planned.name for planned in suite.planned] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    suite = plan_suite(EvaluatedModel("ten", nn.Identity(), tuple(range(10))), names=["auto"])
+    assert [entry.name for entry in suite.entries] == ["apgd-ce", "apgd-t", "fab-t", "square"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -303,7 +303,7 @@ def test_shards_spread_over_an_existing_ray_cluster(target, tmp_path):
         subprocess.run([*COMMAND, *arguments], check=True, capture_output=True)
     finally:
         ray.shutdown()
-    digits = load_digits("test", (3, 5), sample=True).first(20)
+    digits = load_mnist("test", (3, 5), sample=True).first(20)
     here = evaluate(target, digits, tmp_path / "here.json", plan_suite(target, names=["fgsm"]), quiet=True)
     assert without_times(json.loads(card.read_text())) == without_times(here)
 

@@ -10,7 +10,7 @@ import torch
 from running import WHITEBOX
 from safetensors.torch import load_file
 
-from training.data.digits import load_digits
+from training.data import load_mnist
 from training.objectives import count_correct
 from training.recipes import PAPER, Noise
 from training.train import Run, RunError, add_noise, train
@@ -66,7 +66,7 @@ def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
 
 
 def test_training_learns_from_real_digits(finished):
-    digits = load_digits("test", (3, 5), sample=True)
+    digits = load_mnist("test", (3, 5), sample=True)
     right = finished.load()(digits.images).argmax(dim=1) == digits.classes
     assert right.float().mean() > 0.7
     losses = [json.loads(line)["loss"] for line in finished.metrics.read_text().splitlines()]
@@ -80,7 +80,7 @@ def test_a_finished_run_is_not_trained_again(finished):
 
 
 def test_a_run_with_another_seed_is_not_overwritten(finished):
-    digits, validation = (load_digits(split, (3, 5), sample=True) for split in ("train", "validation"))
+    digits, validation = (load_mnist(split, (3, 5), sample=True) for split in ("train", "validation"))
     with pytest.raises(RunError, match="another recipe, seed or data"):
         train(PAPER.shortened(4), 8, digits, validation, finished, quiet=True)
 
@@ -106,7 +106,7 @@ def test_noise_falls_on_a_whole_batch_or_not_at_all():
 
 def test_every_epoch_is_measured_on_validation_digits(finished):
     lines = [json.loads(line) for line in finished.metrics.read_text().splitlines()]
-    validation = load_digits("validation", (3, 5), sample=True)
+    validation = load_mnist("validation", (3, 5), sample=True)
     correct = count_correct(finished.load(), validation.images, validation.classes)
     assert lines[-1]["validation_accuracy"] == round(correct / len(validation), 6)
     assert finished.description()["validation"]["sha256"] == validation.digest

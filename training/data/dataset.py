@@ -1,0 +1,67 @@
+"""Labelled images in memory."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.errors import TrainingError
+
+Split = Literal["train", "validation", "test"]
+
+
+class DataError(TrainingError):
+    """The data is missing or not what it should be."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their classes.
+
+    Attributes:
+        images: (N, 1, H, W) float32 in [0, 1].
+        classes: (N,) int64, the index of each image's label in `labels`.
+        labels: The label of each class, in order.
+        source: Where the images came from, in words.
+        digest: SHA-256 of the images' and labels' bytes.
+    """
+
+    images: Tensor
+    classes: Tensor
+    labels: tuple[int, ...]
+    source: str
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def from_arrays(
+        cls, images: NDArray[np.uint8], targets: NDArray[np.integer], labels: tuple[int, ...], source: str
+    ) -> "Dataset":
+        """Builds a data set from grey images (N, H, W) in 0..255 and the label of each, (N,)."""
+        images, kept = np.ascontiguousarray(images), targets.astype(np.int64)
+        class_of = {label: index for index, label in enumerate(labels)}
+        return cls(
+            images=torch.from_numpy(images)[:, None].float() / 255,
+            classes=torch.tensor([class_of[int(label)] for label in kept]),
+            labels=labels,
+            source=source,
+            digest=hashlib.sha256(images.tobytes() + kept.astype("<i8").tobytes()).hexdigest(),
+        )
+
+    def first(self, limit: int | None) -> "Dataset":
+        """Returns the first `limit` images, or all."""
+        if limit is None or limit >= len(self):
+            return self
+        images = (self.images[:limit, 0] * 255).round().byte().numpy()
+        targets = np.asarray(self.labels)[self.classes[:limit].numpy()]
+        return Dataset.from_arrays(images, targets, self.labels, f"{self.source}, first {limit}")
+
+    def origin(self) -> dict[str, Any]:
+        """Returns source, number and digest as plain JSON values, for cards and run directories."""
+        return {"source": self.source, "count": len(self), "sha256": self.digest}
