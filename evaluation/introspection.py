@@ -62,7 +62,7 @@ def introspect(
         "config": network.config.to_dict(),
         "learnable_numbers": network.learnable_numbers(),
         "code": code_versions(),
-        "data": {"source": dataset.source, "count": len(dataset), "sha256": dataset.digest},
+        "data": dataset.origin(),
         "two_step": {
             "x": _numbers(x),
             "before": _staircase(initial.two_step, x),

@@ -2,7 +2,10 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from training.train import Run
 from training.versions import code_versions
 
 _OPSET = 20
+_REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
 
@@ -97,7 +101,8 @@ def _example() -> Tensor:
 
 def _program(network: FrozenNetwork) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
-    program = torch.export.export(network, (_example(),), dynamic_shapes=shapes)
+    with _without_torchs_warnings():
+        program = torch.export.export(network, (_example(),), dynamic_shapes=shapes)
     for node in program.graph.nodes:  # names places in the source of the machine that exports
         node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
@@ -107,20 +112,35 @@ def _program(network: FrozenNetwork) -> bytes:
 
 def onnx_graph(module: nn.Module, outputs: Sequence[str]) -> bytes:
     """Returns an ONNX graph that maps any number of images to the module's outputs."""
-    exported = torch.onnx.export(
-        module.eval(),
-        (_example(),),
-        dynamo=True,
-        input_names=["image"],
-        output_names=list(outputs),
-        dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-        opset_version=_OPSET,
-        verbose=False,
-    )
+    with _without_torchs_warnings():
+        exported = torch.onnx.export(
+            module.eval(),
+            (_example(),),
+            dynamo=True,
+            input_names=["image"],
+            output_names=list(outputs),
+            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+            opset_version=_OPSET,
+            verbose=False,
+        )
     assert exported is not None
     proto: onnx.ModelProto = exported.model_proto
     graph: bytes = _without_source_paths(proto).SerializeToString()
     return graph
+
+
+@contextmanager
+def _without_torchs_warnings() -> Iterator[None]:
+    """Silences torch's warnings about itself: missing torchvision operators, and a class it deprecated."""
+    logger = logging.getLogger(_REGISTRATION_LOG)
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _without_source_paths(proto: onnx.ModelProto) -> onnx.ModelProto:

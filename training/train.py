@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from training.data import Dataset
 from training.errors import TrainingError
 from training.networks.architectures import Network, build, config_from_dict
 from training.objectives import count_correct
+from training.progress import progress_bar
 from training.recipes import Noise, Recipe
 
 _EPOCH_KEY = "epochs_done"
@@ -61,6 +61,11 @@ class Run:
     def card(self) -> Path:
         """What `whitebox evaluate` measured."""
         return self.directory / "card.json"
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns the finished epochs' lines of metrics.jsonl."""
+        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
+        return [json.loads(line) for line in lines]
 
     def description(self) -> dict[str, Any]:
         """Returns recipe, seed and data as `whitebox train` recorded them."""
@@ -123,8 +128,9 @@ def train(
     )
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
-    with _progress(quiet) as progress:
-        task = progress.add_task(f"seed {seed}", total=recipe.epochs * steps, completed=epochs_done * steps)
+    with progress_bar(quiet) as progress:
+        total, completed = recipe.epochs * steps, epochs_done * steps
+        task = progress.add_task("", total=total, completed=completed, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
@@ -133,7 +139,7 @@ def train(
                 loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
                 _step(network, optimizer, loss, recipe.learning_rate_at(now))
                 metrics.add(loss.item(), logits, classes)
-                progress.advance(task)
+                progress.update(task, advance=1, description=metrics.title(recipe), numbers=metrics.numbers())
             _record(run, {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)})
             write_atomically(run.checkpoint, save(_state(network, optimizer, epoch + 1)))
     write_atomically(run.network, save(network.state_dict()))
@@ -183,6 +189,12 @@ class _Epoch:
         self.correct += int((logits.argmax(dim=1) == classes).sum())
         self.seen += len(classes)
 
+    def title(self, recipe: Recipe) -> str:
+        return f"epoch {self.number}/{recipe.epochs}"
+
+    def numbers(self) -> str:
+        return f"loss {self.loss / self.seen:.4f}  accuracy {self.correct / self.seen:.2%}"
+
     def line(self) -> dict[str, Any]:
         return {
             "epoch": self.number,
@@ -227,9 +239,8 @@ def _claim_directory(recipe: Recipe, seed: int, dataset: Dataset, validation: Da
 
 def _record(run: Run, line: dict[str, Any]) -> None:
     """Appends a line; a line of the same epoch, from before a kill, is replaced."""
-    lines = run.metrics.read_text().splitlines() if run.metrics.exists() else []
-    kept = [text for text in lines if json.loads(text)["epoch"] < line["epoch"]]
-    write_atomically(run.metrics, "".join(f"{t}\n" for t in [*kept, json.dumps(line)]).encode())
+    kept = [earlier for earlier in run.epochs() if earlier["epoch"] < line["epoch"]]
+    write_atomically(run.metrics, "".join(f"{json.dumps(one)}\n" for one in [*kept, line]).encode())
 
 
 def _state(network: Network, optimizer: torch.optim.Optimizer, epochs_done: int) -> dict[str, Tensor]:
@@ -254,8 +265,3 @@ def _restore(network: Network, optimizer: torch.optim.Optimizer, run: Run) -> in
             moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     return int(state[_EPOCH_KEY])
-
-
-def _progress(quiet: bool) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeRemainingColumn(), disable=quiet)

@@ -16,7 +16,6 @@ from evaluation.harness.shard import Job, ModelBackends, one_thread
 from evaluation.harness.suite import Attack, Suite, SuiteEntry, full_suite
 from model.attacks.budget import margins
 from training.data import Dataset
-from training.export import onnx_graph
 
 # Fixed, so that results do not depend on how many processes there are: some attacks draw for a whole batch.
 _SHARD = 100
@@ -114,6 +113,8 @@ def _graph_of(model: EvaluatedModel) -> bytes | None:
     """Returns the model as an ONNX graph, or None where torch cannot export it."""
     if model.graph is not None:
         return model.graph
+    from training.export import onnx_graph  # noqa: PLC0415 (a package is measured without the extra `train`)
+
     try:
         return onnx_graph(model.network, ("logits",))
     except RuntimeError:

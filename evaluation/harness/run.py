@@ -3,11 +3,9 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness.card import card_results
@@ -19,6 +17,7 @@ from evaluation.harness.suite import Suite, cost
 from evaluation.harness.workers import Workers, in_this_process
 from model.package import write_atomically
 from training.data import Dataset
+from training.progress import progress_bar
 from training.versions import code_versions, machine
 
 
@@ -58,7 +57,7 @@ def evaluate(
     content = {
         **model.head(),
         "code": code_versions(),
-        "data": {"source": dataset.source, "count": len(dataset), "sha256": dataset.digest},
+        "data": dataset.origin(),
         "machine": machine(),
         "trust_certificates": plan.suite.trust_certificates,
         **card_results(
@@ -80,13 +79,13 @@ def _results(
     """Returns every shard's result by measurement and first image, from the cache or from the workers."""
     found: _Results = {entry.name: {} for entry in plan.suite.entries}
     total = sum(cost(entry) * len(plan.chosen(entry)) for entry in plan.suite.entries)
-    with _progress(quiet) as progress:
-        task = progress.add_task("", total=total)
+    with progress_bar(quiet) as progress:
+        task = progress.add_task("", total=total, numbers="")
 
         def finish(job: Job, result: ShardResult) -> None:
             found[job.entry.name][job.first] = result
-            done = cost(job.entry) * len(job.images)
-            progress.update(task, advance=done, description=job.entry.name)
+            done, numbers = cost(job.entry) * len(job.images), _accuracy(found[job.entry.name])
+            progress.update(task, advance=done, description=f"{job.entry.name:14}", numbers=numbers)
 
         def missing() -> Iterator[Job]:
             for job in itertools.chain.from_iterable(map(plan.jobs, plan.suite.entries)):
@@ -103,14 +102,15 @@ def _results(
     return found
 
 
+def _accuracy(shards: Mapping[int, ShardResult]) -> str:
+    """Returns the accuracy of an attack, or the share that is certified, over the shards that are done."""
+    withstood = [flag for shard in shards.values() for flag in shard.withstood]
+    return f"accuracy {sum(withstood) / len(withstood):.2%}"
+
+
 def _measurements(plan: Plan, results: _Results) -> Measurements:
     by_name = {}
     for entry in plan.suite.entries:
         shards = [result for _, result in sorted(results[entry.name].items())]
         by_name[entry.name] = Measurement.joined(entry, plan.chosen(entry), shards)
     return Measurements(plan.suite.epsilon, plan.correct, by_name)
-
-
-def _progress(quiet: bool) -> Progress:
-    columns = TextColumn("{task.description:12}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), disable=quiet)

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from evaluation.harness.shard import Job, ShardResult, run_shard
-from training.errors import TrainingError
+from training.errors import MissingExtraError, TrainingError
 
 FinishedJob = tuple[Job, ShardResult]
 Workers = Callable[[Iterable[Job]], Iterator[FinishedJob]]
@@ -137,12 +137,13 @@ def on_ray(address: str) -> tuple[Workers, int]:
     """Returns workers on an existing Ray cluster and how many CPUs it has; its nodes need this project.
 
     Raises:
-        TrainingError: Ray is not installed, or there is no cluster at that address.
+        MissingExtraError: Ray is not installed.
+        TrainingError: There is no cluster at that address.
     """
     try:
         ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise TrainingError("--ray needs the package ray: pip install 'whitebox-serving[ray]'") from error
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--ray", "ray", "ray") from error
     try:
         _knock(address)
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False)

