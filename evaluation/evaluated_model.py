@@ -27,7 +27,7 @@ class EvaluatedModel:
         kind: What the report shows it as.
         title: Short words for a table row.
         white_box: The network again, if certificates and attacks can look inside.
-        learnable_numbers: How many numbers training could change; counted in `network` by default.
+        num_parameters: How many parameters training could change; counted in `network` by default.
         recipe: Name of the recipe that trained it, if one did.
         seed: Of its training.
         graph: An ONNX graph with input `image` and output `logits`, if there is one.
@@ -39,21 +39,21 @@ class EvaluatedModel:
     kind: Kind = "baseline"
     title: str = ""
     white_box: FrozenNetwork | None = None
-    learnable_numbers: int | None = None
+    num_parameters: int | None = None
     recipe: str | None = None
     seed: int | None = None
     graph: bytes | None = None
 
     def head(self) -> dict[str, Any]:
         """Returns what a card says of the model itself."""
-        numbers = self.learnable_numbers
+        numbers = self.num_parameters
         if numbers is None:
             numbers = sum(parameter.numel() for parameter in self.network.parameters())
         return {
             "model": self.name,
             "kind": self.kind,
             "title": self.title or self.name,
-            "learnable_numbers": numbers,
+            "num_parameters": numbers,
             "labels": list(self.labels),
             "recipe": self.recipe,
             "seed": self.seed,
@@ -99,7 +99,7 @@ def _of_network(
         "whitebox",
         title,
         white_box=frozen,
-        learnable_numbers=network.learnable_numbers(),
+        num_parameters=network.learnable_numbers(),
         recipe=training.get("recipe", {}).get("name"),
         seed=training.get("seed"),
         graph=graph,

@@ -60,7 +60,7 @@ def introspect(
     return {
         "labels": list(network.config.labels),
         "config": network.config.to_dict(),
-        "learnable_numbers": network.learnable_numbers(),
+        "num_parameters": network.learnable_numbers(),
         "code": code_versions(),
         "data": dataset.origin(),
         "two_step": {

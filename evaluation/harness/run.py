@@ -59,6 +59,7 @@ def evaluate(
         "code": code_versions(),
         "data": dataset.origin(),
         "machine": machine(),
+        "whole_suite": plan.suite.whole,
         "trust_certificates": plan.suite.trust_certificates,
         **card_results(
             _measurements(plan, results), len(model.labels), [plan.agreement] if plan.agreement else []

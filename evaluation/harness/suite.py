@@ -70,12 +70,21 @@ SuiteEntry = Attack | Certificate
 
 @dataclass(frozen=True)
 class Suite:
-    """Everything that one evaluation measures beside clean accuracy, and where it looks."""
+    """Everything that one evaluation measures beside clean accuracy, and where it looks.
+
+    Attributes:
+        epsilon: Radius of the L-inf ball.
+        classes: Of the network.
+        entries: The attacks and certificates.
+        trust_certificates: Whether certified images are spared the expensive attacks.
+        whole: Whether every attack that the network admits is among the entries.
+    """
 
     epsilon: float
     classes: int
     entries: tuple[SuiteEntry, ...]
     trust_certificates: bool = False
+    whole: bool = True
 
     def only(self, names: Sequence[str]) -> "Suite":
         """Returns the suite with the attacks of these names only; `auto` stands for its members.
@@ -89,7 +98,8 @@ class Suite:
             if name not in known:
                 whether = "There is no attack" if name not in rows(self.epsilon) else "This network rules out"
                 raise TrainingError(f"{whether} {name!r}. Attacks: {', '.join([*known, AUTO])}.")
-        return replace(self, entries=tuple(known[name] for name in dict.fromkeys(wanted)))
+        kept = tuple(known[name] for name in dict.fromkeys(wanted))
+        return replace(self, entries=kept, whole=self.whole and len(kept) == len(known))
 
 
 def rows(epsilon: float) -> dict[str, Attack]:

@@ -20,11 +20,13 @@ from training.errors import TrainingError
 Card = Mapping[str, Any]
 
 TRAINING_LOG = "certified-training-log.json"
-# What `whitebox evaluate --quick` runs, and what a worst case must at least be over.
-QUICK = frozenset({"fgsm", "pgd-40", "apgd-ce"})
-WHOLE_SUITE = frozenset({"pgd-40", "pgd-100x10", "apgd-ce", "fab-t", "square"})
+QUICK = frozenset({"fgsm", "pgd-40", "apgd-ce"})  # what `whitebox evaluate --quick` runs
+# The whole suite of cards that do not say whether theirs was whole, written before there was `whole_suite`.
+_EVERY_NETWORK = frozenset({"pgd-40", "pgd-100x10", "apgd-ce", "fab-t", "square"})
+_WHITE_BOX_ONLY = frozenset({"bpda", "movable"})
+_FOUR_CLASSES = frozenset({"apgd-t"})
 _SEED = re.compile(r"(?P<group>.+)-seed-(?P<seed>\d+)$")
-_REQUIRED = ("model", "kind", "learnable_numbers", "data", "clean")
+_REQUIRED = ("model", "kind", "num_parameters", "data", "clean")
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,8 @@ def _named(directory: Path, ending: str) -> list[tuple[str, Path]]:
 
 def _model(path: Path) -> Card:
     card = _json(path)
+    if isinstance(card, dict) and "learnable_numbers" in card:  # as cards called it before
+        card["num_parameters"] = card.pop("learnable_numbers")
     missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
     if missing:
         raise CardError(f"{path} is no card of `whitebox evaluate`: it lacks {', '.join(missing)}.")
@@ -204,8 +208,13 @@ def attacks_run(card: Card) -> list[str]:
 
 
 def ran_whole_suite(card: Card) -> bool:
-    """Tells whether a worst case over the attacks deserves its name."""
-    return set(attacks_run(card)) >= WHOLE_SUITE
+    """Tells whether every attack that the network admits was run: only then is a worst case one."""
+    if "whole_suite" in card:
+        return bool(card["whole_suite"])
+    expected = set(_EVERY_NETWORK)
+    expected |= _WHITE_BOX_ONLY if card["kind"] != "baseline" else set()
+    expected |= _FOUR_CLASSES if len(card.get("labels", ())) >= 4 else set()
+    return expected <= set(attacks_run(card))
 
 
 def worst_case(card: Card) -> float | None:
@@ -219,8 +228,24 @@ def certificates(card: Card, epsilon: float) -> dict[str, Card]:
 
 
 def certified(card: Card, epsilon: float) -> float | None:
-    """Returns the share of digits that provably withstand every attack within epsilon, by the best bound."""
-    return max((one["certified_accuracy"] for one in certificates(card, epsilon).values()), default=None)
+    """Returns the share of digits that provably withstand every attack within epsilon, None if not measured.
+
+    A proof for a ball holds for every smaller one: what any bound proves at epsilon or beyond counts.
+    """
+    return max((share for radius, share in _proofs(card) if radius >= epsilon), default=None)
+
+
+def certified_curve(card: Card) -> list[dict[str, float]]:
+    """Returns the points of certified accuracy against epsilon; it never rises."""
+    radii = sorted({radius for radius, _ in _proofs(card)})
+    return [{"epsilon": radius, "accuracy": certified(card, radius) or 0.0} for radius in radii]
+
+
+def _proofs(card: Card) -> list[tuple[float, float]]:
+    """Returns every radius at which certificates were counted, with the share that they prove."""
+    counted = [(one["epsilon"], one["certified_accuracy"]) for one in card.get("certified", [])]
+    curves = [line["points"] for line in card.get("accuracy_by_epsilon", []) if line["attack"] == "certified"]
+    return counted + [(point["epsilon"], point["accuracy"]) for points in curves for point in points]
 
 
 def precision_at_80_recall(card: Card) -> float | None:

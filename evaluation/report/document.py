@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.report import figures, paper_comparison, provenance, tables
+from evaluation.report import accuracy_figures, network_figures, paper_comparison, provenance, tables
 from evaluation.report.cards import Cards, read_cards
 from evaluation.report.page import Figure, Section
 from model.package import write_atomically
@@ -19,18 +19,18 @@ _SECTIONS = (
     paper_comparison.paper,
     tables.attacks,
     tables.seeds,
-    figures.proved,
-    figures.by_epsilon,
-    figures.reliability,
+    accuracy_figures.proved,
+    accuracy_figures.by_epsilon,
+    accuracy_figures.reliability,
     tables.checks,
-    figures.two_step,
-    figures.kernels,
-    figures.bases,
-    figures.poses,
-    figures.logical_rows,
-    figures.layers,
-    figures.nearest_mistakes,
-    figures.learning,
+    network_figures.two_step,
+    network_figures.kernels,
+    network_figures.bases,
+    network_figures.poses,
+    network_figures.logical_rows,
+    network_figures.layers,
+    network_figures.nearest_mistakes,
+    accuracy_figures.learning,
     tables.training_log,
     provenance.provenance,
 )

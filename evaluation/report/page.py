@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,11 @@ def number(value: float, digits: int | None = None) -> str:
 def left_out(what: str, commands: Sequence[str]) -> str:
     """Returns the one line that stands for what is missing."""
     return f"*Left out: {what}. Make it with* " + ", ".join(f"`{command}`" for command in commands) + "*.*"
+
+
+def names_of(what: str, names: Iterable[str]) -> str:
+    """Returns "WHAT of A, B": the alternative text of a figure."""
+    return f"{what} of {', '.join(names)}"
 
 
 def plain(value: Any) -> str:  # noqa: ANN401 (whatever JSON holds)

@@ -90,7 +90,7 @@ def _goals(card: str, clean: float, worst: float | None, proved: float | None, s
         goals.append(Goal(card, "worst attack, 0.3", worst_case, worst))
     if proved is not None:
         goals.append(Goal(card, "proved, 0.3", lambda c: certified(c, 0.3), proved))
-    return [*goals, Goal(card, "learnable numbers", lambda c: c["learnable_numbers"], size, True, _count)]
+    return [*goals, Goal(card, "parameters", lambda c: c["num_parameters"], size, True, _count)]
 
 
 def _count(number: float) -> str:
@@ -140,8 +140,8 @@ def paper(cards: Cards) -> Section:
     averaged = f"mean of {len(seeds)} seeds" if seeds else "mean of seeds"
     digits = f"; **{card['data']['count']} digits only**" if is_partial(card) else ""
     rows = [
-        ["learnable numbers", "4.8K", _count(_PAPERS_SIZE), _count(card["learnable_numbers"]),
-         signed(card["learnable_numbers"] - _PAPERS_SIZE, 0), NOTHING],
+        ["parameters", "4.8K", _count(_PAPERS_SIZE), _count(card["num_parameters"]),
+         signed(card["num_parameters"] - _PAPERS_SIZE, 0), NOTHING],
         *[_row(published, card, columns) for published in PUBLISHED_RESULTS],
     ]  # fmt: skip
     parts = [

@@ -46,11 +46,12 @@ def models(cards: Cards) -> Section:
     """All networks: accuracy, the worst case over all attacks, what is proved, size."""
     parts = []
     if rows := [_model_row(cards, name, card) for name, card in _compared(cards)]:
-        head = ["network", "learnable numbers", "clean", "worst attack, 0.3"]
+        head = ["network", "parameters", "clean", "worst attack, 0.3"]
         parts = [
             "Accuracy on MNIST's test digits. *Worst attack*: a digit counts if it is classified right and "
             "withstands every attack below in the L-inf ball of 0.3; in brackets, where only some of them "
-            "were run. *Proved*: no attack within that radius can succeed, by the best bound taken.",
+            "were run. *Proved*: no attack within that radius can succeed, by the best bound taken; a proof "
+            "at a radius counts at every smaller one too.",
             table([*head, *(f"proved, {radius}" for radius in RADII)], rows),
         ]
     return Section("All networks", [*parts, *_missing(cards, [e for _, group in _KINDS for e in group])])
@@ -133,7 +134,7 @@ def _title(cards: Cards, name: str) -> str:
 def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
     return [
         _title(cards, name),
-        f"{card['learnable_numbers']:,}",
+        f"{card['num_parameters']:,}",
         percent(card["clean"]["accuracy"]),
         worst(card),
         *(percent(certified(card, radius)) for radius in RADII),

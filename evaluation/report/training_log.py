@@ -15,7 +15,7 @@ def training_log_table(log: Sequence[Card]) -> list[str]:
         [
             trial["name"],
             _network(trial["network"]),
-            _numbers(trial["network"]),
+            _parameters(trial["network"]),
             _without(trial["changes"], common),
             *(percent(trial["validation"].get(measure)) for measure in measures),
             f"{trial['seconds'] / 60:.1f}" if trial.get("seconds") is not None else NOTHING,
@@ -25,7 +25,7 @@ def training_log_table(log: Sequence[Card]) -> list[str]:
     ]
     words = "Every trial, judged on every tenth digit of the training set; the test set chose nothing."
     shared = f" In all of them: {plain(common)}." if common else ""
-    head = ["trial", "network", "numbers", "changes", *measures, "minutes", "note"]
+    head = ["trial", "network", "parameters", "changes", *measures, "minutes", "note"]
     return [words + shared, table(head, rows, words=("network", "changes", "note"))]
 
 
@@ -51,6 +51,8 @@ def _network(network: Any) -> str:  # noqa: ANN401 (words or sizes by name)
     ).format_map(network)
 
 
-def _numbers(network: Any) -> str:  # noqa: ANN401
-    numbers = network.get("learnable_numbers") if isinstance(network, Mapping) else None
+def _parameters(network: Any) -> str:  # noqa: ANN401
+    if not isinstance(network, Mapping):
+        return NOTHING
+    numbers = network.get("num_parameters", network.get("learnable_numbers"))  # as the log called it before
     return NOTHING if numbers is None else f"{numbers:,}"

@@ -1,68 +1,24 @@
-"""The evaluation harness: survives a kill, does not depend on its workers, and sees through masks."""
+"""The evaluation harness: survives a kill, and does not depend on its workers."""
 
-import importlib.util
 import json
-import os
 import signal
 import subprocess
 import time
 
 import pytest
-import torch
+from evaluation_suites import few, tiny, without_times
 from running import PACKAGE, WHITEBOX
 from torch import nn
 
-from evaluation.evaluated_model import EvaluatedModel, load_model
+from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness import evaluate
 from evaluation.harness.plan import Plan, plan_suite
-from evaluation.harness.shard import Job, ModelBackends
-from evaluation.harness.suite import Attack, Suite, rows
-from evaluation.harness.workers import ShardError, in_processes, in_this_process, on_ray
+from evaluation.harness.suite import rows
+from evaluation.harness.workers import in_processes
 from training.data import load_mnist
 from training.errors import TrainingError
 
 COMMAND = [str(WHITEBOX), "evaluate", str(PACKAGE), "--sample"]
-
-
-@pytest.fixture(scope="module")
-def target():
-    return load_model(PACKAGE)
-
-
-@pytest.fixture(scope="module")
-def test_digits():
-    return load_mnist("test", (3, 5), sample=True)
-
-
-def few(digits, count):
-    """Some digits of both classes: the sample is ordered by class."""
-    chosen = torch.linspace(0, len(digits) - 1, count).long()
-    return type(digits)(
-        digits.images[chosen], digits.classes[chosen], digits.labels, f"{count} digits", f"{count}"
-    )
-
-
-def without_times(card):
-    """What two evaluations of one network must have in common."""
-    kept = {name: value for name, value in card.items() if name not in ("seconds", "processes")}
-    kept["attacks"] = [{**attack, "seconds": 0} for attack in card["attacks"]]
-    kept["certified"] = [{**one, "milliseconds_an_image": 0} for one in card.get("certified", [])]
-    return json.loads(json.dumps(kept))
-
-
-def tiny(suite: Suite, **steps) -> Suite:
-    """The same suite with few steps, few points and few digits."""
-    kept = []
-    for entry in suite.entries:
-        if isinstance(entry, Attack):
-            if entry.role == "curve" and entry.settings.epsilon not in (0.1, 0.3):
-                continue
-            count = steps.get(entry.kind, min(entry.settings.effective_steps, 5))
-            settings = type(entry.settings)(**{**vars(entry.settings), "steps": count})
-            kept.append(Attack(entry.name, settings, entry.sample_size, entry.role))
-        else:
-            kept.append(entry)
-    return Suite(suite.epsilon, suite.classes, tuple(kept), suite.trust_certificates)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +32,7 @@ def whole(target, test_digits, tmp_path_factory):
 def test_card_has_every_part(whole):
     card, path = whole
     assert json.loads(path.read_text()) == card
-    assert (card["kind"], card["learnable_numbers"], card["labels"]) == ("whitebox", 4810, [3, 5])
+    assert (card["kind"], card["num_parameters"], card["labels"]) == ("whitebox", 4810, [3, 5])
     assert (card["recipe"], card["seed"], card["data"]["count"]) == ("paper", 3, 12)
     names = [attack["name"] for attack in card["attacks"]]
     assert names == [
@@ -154,70 +110,6 @@ class Negated(nn.Module):
         return -logits
 
 
-class Thresholded(nn.Module):
-    """A linear network behind a hard threshold: its gradient is 0 everywhere, its robustness a mask."""
-
-    def __init__(self, digits):
-        super().__init__()
-        binary = (digits.images > 0.5).float().flatten(1)
-        means = [binary[digits.classes == c].mean(dim=0) for c in (0, 1)]
-        self.register_buffer("weights", torch.stack(means))
-        self.register_buffer("offsets", -(self.weights**2).sum(dim=1) / 2)
-
-    def forward(self, image):
-        return (image > 0.5).float().flatten(1) @ self.weights.T + self.offsets
-
-
-@pytest.fixture(scope="module")
-def masked(test_digits, tmp_path_factory):
-    """The card of a gradient-masked network, and its clean accuracy under a plain gradient attack."""
-    target = EvaluatedModel("thresholded", Thresholded(test_digits), (3, 5), title="a mask")
-    suite = tiny(plan_suite(target), **{"pgd-40": 40, "pgd-100x10": 10, "apgd-ce": 50, "square": 400})
-    path = tmp_path_factory.mktemp("masked") / "card.json"
-    return evaluate(target, few(test_digits, 40), path, suite, quiet=True)
-
-
-def test_checks_fail_on_a_gradient_masked_network(masked):
-    failed = {check["name"] for check in masked["checks"] if not check["passed"]}
-    assert "unbounded epsilon reaches 0%" in failed
-    assert "Square, a black box, breaks next to nothing that white-box attacks do not" in failed
-
-
-def test_a_plain_module_gets_what_needs_no_look_inside(masked):
-    assert (masked["kind"], masked["title"], masked["model"]) == ("baseline", "a mask", "thresholded")
-    names = {attack["name"] for attack in masked["attacks"]}
-    assert {"pgd-100x10", "fab-t", "square", "boundary", "auto"} <= names
-    assert not {"bpda", "movable"} & names
-    assert "certified" not in masked
-
-
-class Revealed(Thresholded):
-    """The same with a surrogate: the threshold's slope is replaced by 1."""
-
-    def surrogate(self, _temperature):
-        return StraightThrough(self)
-
-
-class StraightThrough(nn.Module):
-    def __init__(self, network):
-        super().__init__()
-        self.network = network
-
-    def forward(self, image):
-        smooth = image.flatten(1) @ self.network.weights.T
-        return smooth + (self.network(image) - smooth).detach()
-
-
-def test_a_surrogate_takes_the_mask_off(masked, test_digits, tmp_path):
-    target = EvaluatedModel("revealed", Revealed(test_digits), (3, 5))
-    suite = plan_suite(target, names=["pgd-40", "bpda"])
-    card = evaluate(target, few(test_digits, 40), tmp_path / "card.json", suite, quiet=True)
-    pgd, bpda = card["attacks"]
-    assert bpda["robust_accuracy"] < pgd["robust_accuracy"] - 0.2
-    (check,) = [check for check in card["checks"] if check["name"].startswith("BPDA")]
-    assert not check["passed"]
-
-
 def test_trusted_certificates_save_work_and_say_so(target, test_digits, tmp_path):
     digits = few(test_digits, 30)
     cards = [
@@ -238,48 +130,14 @@ def test_trusted_certificates_save_work_and_say_so(target, test_digits, tmp_path
     assert fab["withstood"] == attacked_all["withstood"]
 
 
-class Dies(nn.Module):
-    def forward(self, image):
-        if multiprocessing_child():
-            os._exit(13)
-        return image.flatten(1)[:, :2]
-
-
-class Raises(nn.Module):
-    def forward(self, _image):
-        raise ZeroDivisionError("on purpose")
-
-
-def multiprocessing_child() -> bool:
-    import multiprocessing
-
-    return multiprocessing.parent_process() is not None
-
-
-def job(network, test_digits) -> Job:
-    digits = few(test_digits, 4)
-    return Job(rows(0.3)["fgsm"], ModelBackends(network, None, None), 200, digits.images, digits.classes)
-
-
-def test_a_dead_worker_is_an_error_that_names_the_shard(test_digits):
-    with pytest.raises(ShardError, match=r"fgsm on images 200 to 203 failed: .*exit code 13"):
-        list(in_processes(2)([job(Dies(), test_digits)]))
-
-
-@pytest.mark.parametrize("workers", [in_this_process, in_processes(1)])
-def test_a_failing_job_is_an_error_that_names_the_shard(test_digits, workers):
-    with pytest.raises(ShardError, match=r"fgsm on images 200 to 203 failed: .*ZeroDivisionError"):
-        list(workers([job(Raises(), test_digits)]))
-
-
 def test_boundary_starts_at_digits_of_the_other_class(target, test_digits):
     plan = Plan.of(target, few(test_digits, 20), plan_suite(target))
     (boundary,) = plan.jobs(rows(0.3)["boundary"])
     assert (target.network(boundary.starts).argmax(dim=1) != boundary.classes).all()
 
 
-def test_a_network_that_rules_an_attack_out_says_so(test_digits):
-    closed = EvaluatedModel("closed", Thresholded(test_digits), (3, 5))
+def test_a_network_that_rules_an_attack_out_says_so():
+    closed = EvaluatedModel("closed", nn.Identity(), (3, 5))
     with pytest.raises(TrainingError, match="rules out 'movable'"):
         plan_suite(closed, names=["movable"])
     with pytest.raises(TrainingError, match="There is no attack 'magic'"):
@@ -289,28 +147,3 @@ def test_a_network_that_rules_an_attack_out_says_so(test_digits):
 def test_ten_classes_get_autoattacks_standard_set():
     suite = plan_suite(EvaluatedModel("ten", nn.Identity(), tuple(range(10))), names=["auto"])
     assert [entry.name for entry in suite.entries] == ["apgd-ce", "apgd-t", "fab-t", "square"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-def test_shards_spread_over_an_existing_ray_cluster(target, tmp_path):
-    import ray
-
-    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        address = context.address_info["gcs_address"]
-        card = tmp_path / "card.json"
-        arguments = ["--limit", "20", "--attack", "fgsm", "--out", str(card), "--ray", address]
-        subprocess.run([*COMMAND, *arguments], check=True, capture_output=True)
-    finally:
-        ray.shutdown()
-    digits = load_mnist("test", (3, 5), sample=True).first(20)
-    here = evaluate(target, digits, tmp_path / "here.json", plan_suite(target, names=["fgsm"]), quiet=True)
-    assert without_times(json.loads(card.read_text())) == without_times(here)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-def test_no_ray_cluster_is_one_clear_error_at_once():
-    started = time.monotonic()
-    with pytest.raises(TrainingError, match=r"There is no Ray cluster at 127\.0\.0\.1:1"):
-        on_ray("127.0.0.1:1")
-    assert time.monotonic() - started < 60

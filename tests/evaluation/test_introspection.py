@@ -93,7 +93,7 @@ def test_the_command_writes_what_was_read_out(tmp_path):
     assert CliRunner().invoke(app, command).exit_code == 0
     written = json.loads(out.read_text())
     assert written["model"] == "mnist-3v5/2"
-    assert written["learnable_numbers"] == 4810
+    assert written["num_parameters"] == 4810
 
 
 def test_what_is_no_network_is_told_in_one_line(tmp_path):

@@ -52,11 +52,12 @@ def on_a_terminal(*arguments) -> str:
 
 def without(module: str, tmp_path: Path) -> dict[str, str]:
     """Returns an environment in which a module cannot be imported, as if it were not installed."""
-    hidden = tmp_path / "hidden" / module
+    root = tmp_path / "hidden"
+    hidden = root.joinpath(*module.split("."))
     hidden.mkdir(parents=True)
     message = f"No module named {module!r}"
     (hidden / "__init__.py").write_text(f"raise ModuleNotFoundError({message!r}, name={module!r})\n")
-    return {"PYTHONPATH": str(hidden.parent)}
+    return {"PYTHONPATH": str(root)}
 
 
 def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
@@ -159,7 +160,10 @@ def test_a_package_is_evaluated_without_the_extra_train(tmp_path):
 
 
 def test_brackets_in_an_error_are_shown(tmp_path):
-    environment = {**without("opentelemetry", tmp_path), "WHITEBOX_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    environment = {
+        **without("opentelemetry.exporter", tmp_path),
+        "WHITEBOX_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    }
     done = whitebox("serve", "--check", check=False, **environment)
     assert done.returncode == 1
     assert "[otel]" in done.stderr

@@ -1,0 +1,144 @@
+"""The sections of charts: what was measured of every network, and how the networks learned."""
+
+from typing import Any
+
+from evaluation.report import charts
+from evaluation.report.cards import (
+    ABLATIONS,
+    BASELINES,
+    Card,
+    Cards,
+    certificates,
+    certified,
+    certified_curve,
+    precision_at_80_recall,
+    worst_case,
+)
+from evaluation.report.page import NOTHING, Figure, Section, left_out, names_of, number, percent, table
+from evaluation.report.tables import RADII, no_cards, worst
+
+
+def proved(cards: Cards) -> Section:
+    """What is proved beside what attacks reach: the truth lies between."""
+    title = "Proved beside attacked"
+    shown = {n: c for n, c in cards.of_kind("whitebox").items() if c.get("certified")}
+    if not shown:
+        return Section(title, [no_cards(cards)])
+    radius = RADII[-1]
+    bars = {
+        name: {
+            "clean": card["clean"]["accuracy"],
+            "withstand the attacks, 0.3": worst_case(card),
+            **{f"proved, {r}": certified(card, r) for r in (radius, RADII[0])},
+        }
+        for name, card in shown.items()
+    }
+    rows = [_gap_row(name, card, radius) for name, card in shown.items()]
+    words = (
+        "Attacks give an upper bound of the robust accuracy, certificates a lower one; the digits between "
+        "them are undecided. Intervals bound every digit; the exact stage (attacks, planes, HiGHS) takes "
+        "those that intervals leave open, where it was run."
+    )
+    by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
+    head = [f"network, radius {radius}", "withstand", *by, "undecided"]
+    named = names_of("Accuracy, clean, attacked and proved,", shown)
+    picture = Figure("proved.svg", named, bars, charts.proved_and_attacked)
+    return Section(title, [words, picture, table(head, rows)])
+
+
+def by_epsilon(cards: Cards) -> Section:
+    """Accuracy against epsilon, a panel a network."""
+    title = "Accuracy against epsilon"
+    lines = {
+        name: _lines_by_epsilon(card)
+        for name, card in cards.of_kind("whitebox", "baseline", "ablation").items()
+        if card.get("accuracy_by_epsilon")
+    }
+    if not lines:
+        return Section(title, [no_cards(cards)])
+    counts = sorted({line["count"] for of_one in lines.values() for line in of_one if "count" in line})
+    digits = " or ".join(f"{count:,}" for count in counts)
+    words = (
+        f"Each point on {digits} digits. The line at 0.3 is the radius of the tables. Certified: what any "
+        "bound proves at that radius or a larger one, whose proofs hold in every smaller ball."
+    )
+    picture = Figure("by-epsilon.svg", names_of(title, lines), lines, charts.accuracy_by_epsilon)
+    return Section(title, [words, picture])
+
+
+def _lines_by_epsilon(card: Card) -> list[Card]:
+    """Returns the lines of a card, certificates as they count: proofs at larger radii included."""
+    return [
+        {**line, "points": certified_curve(card)} if line["attack"] == "certified" else line
+        for line in card["accuracy_by_epsilon"]
+    ]
+
+
+def reliability(cards: Cards) -> Section:
+    """Precision against recall under attack."""
+    title = "Reliability"
+    found = {
+        name: card["reliability"]
+        for name, card in cards.of_kind("whitebox", "baseline").items()
+        if card.get("reliability")
+    }
+    if not found:
+        return Section(title, [no_cards(cards)])
+    kinds = {"white-box networks": ("whitebox",), "baselines": ("baseline",)}
+    data = {
+        kind: {n: _points(found[n]) for n in cards.of_kind(*members) if n in found}
+        for kind, members in kinds.items()
+        if any(n in found for n in cards.of_kind(*members))
+    }
+    words = (
+        f"Every digit after {next(iter(found.values()))['attack']} at 0.3; the most confident answers are "
+        "kept. Precision: how many of those kept are right. Recall: how many of all digits are kept and "
+        "right; it ends at the accuracy under attack."
+    )
+    rows = [[name, percent(precision_at_80_recall(cards.models[name]))] for name in found]
+    picture = Figure("reliability.svg", names_of("Precision against recall", found), data, charts.reliability)
+    head = ["network", "precision at 80% recall"]
+    return Section(title, [words, picture, table(head, rows)])
+
+
+def learning(cards: Cards) -> Section:
+    """Learning curves, the seeds of a recipe drawn together."""
+    title = "Learning curves"
+    if not cards.metrics:
+        missing = f"no *.metrics.jsonl in {cards.directory}"
+        copy = f"cp runs/paper-0/metrics.jsonl {cards.directory}/mnist-3v5-seed-0.metrics.jsonl"
+        return Section(title, [left_out(missing, ["whitebox train --recipe paper --seed 0", copy])])
+    compared = {
+        words: runs
+        for words, group in (("baselines", BASELINES), ("ablations", ABLATIONS))
+        if (runs := {one.name: cards.metrics[one.name] for one in group if one.name in cards.metrics})
+    }
+    groups: dict[str, dict[str, Any]] = {}
+    for name, epochs in cards.metrics.items():
+        if not any(name in runs for runs in compared.values()):
+            groups.setdefault(name.split("-seed-")[0], {})[name] = epochs
+    ours = {f"{group}, {len(runs)} runs" if len(runs) > 1 else group: runs for group, runs in groups.items()}
+    pictures = [
+        Figure("learning.svg", names_of(title, ours), ours, charts.learning),
+        Figure("learning-compared.svg", names_of(title, compared), compared, charts.learning_compared),
+    ]
+    words = "Training accuracy is counted on the images as they are trained on, with their noise."
+    return Section(title, [words, *(picture for picture in pictures if picture.data)])
+
+
+def _gap_row(name: str, card: Card, radius: float) -> list[str]:
+    attacked, sure, bounds = worst_case(card), certified(card, radius), certificates(card, radius)
+    undecided = attacked - sure if attacked is not None and sure is not None else None
+    cells = [
+        cell
+        for bound in ("interval", "exact")
+        for cell in (
+            percent(bounds[bound]["certified_accuracy"] if bound in bounds else None),
+            number(bounds[bound]["milliseconds_an_image"], 1) if bound in bounds else NOTHING,
+        )
+    ]
+    return [name, worst(card), *cells, percent(undecided)]
+
+
+def _points(curve: Card) -> list[dict[str, float]]:
+    return [{key: point[key] for key in ("recall", "precision")} for point in curve["points"]]

@@ -1,0 +1,163 @@
+"""The sections of pictures: the parameters of the white-box networks, and images as their layers see them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from evaluation.report import charts, image_grids
+from evaluation.report.cards import SHIPPED, Card, Cards
+from evaluation.report.page import Figure, Section, left_out, names_of, number, table
+from evaluation.report.paper_comparison import own_and_others
+
+_FEW_CLASSES = 4
+_OF_EACH_CLASS = 2
+
+
+def two_step(cards: Cards) -> Section:
+    """The two-step function of each network before and after training."""
+    title = "The two-step layer"
+    if not cards.introspections:
+        return _no_introspections(title, cards)
+    data = {name: introspection["two_step"] for name, introspection in cards.introspections.items()}
+    picture = Figure("two-step.svg", names_of("Two-step functions", data), data, charts.two_steps)
+    words = (
+        "From here on, what is inside the networks, as `whitebox inside` read it out. A pixel becomes OFF, "
+        "MEH or ON; the dotted lines are the thresholds."
+    )
+    return Section(title, [words, picture, *_missing_introspections(cards)])
+
+
+def kernels(cards: Cards) -> Section:
+    """The kernels in all their rotations."""
+    words = (
+        "Strokes in any direction: each kernel in its rotations, white adds, black subtracts, grey is zero."
+    )
+    return _each(
+        cards,
+        "Kernels in their rotations",
+        words,
+        "kernels",
+        lambda introspection: introspection["kernels"],
+        image_grids.kernels,
+    )
+
+
+def bases(cards: Cards) -> Section:
+    """The base of every shape."""
+    words = "The affine layer's shapes before any pose, a row a class. White adds, black subtracts."
+    return _each(
+        cards,
+        "Base shapes",
+        words,
+        "bases",
+        lambda introspection: {"bases": introspection["shapes"]["bases"], "config": introspection["config"]},
+        image_grids.bases,
+    )
+
+
+def poses(cards: Cards) -> Section:
+    """Every shape in all of its poses."""
+    words = (
+        "Every shape (a row: the digit it speaks for, and its number) in its learned poses, what is matched "
+        f"with the bright map; of more than {image_grids.MOST_POSES} poses, {image_grids.MOST_POSES} evenly "
+        "chosen."
+    )
+    return _each(
+        cards,
+        "Shapes in their poses",
+        words,
+        "poses",
+        lambda introspection: {"shapes": introspection["shapes"], "config": introspection["config"]},
+        image_grids.poses,
+    )
+
+
+def logical_rows(cards: Cards) -> Section:
+    """The weights of the logical layer."""
+    section = _each(
+        cards,
+        "Logical rows",
+        "A class is claimed by one of its own shapes, whichever matches best (the white square rolls over "
+        "the class's own places), against the weighted sum of all others.",
+        "rows",
+        lambda introspection: {"rows": introspection["rows"], "config": introspection["config"]},
+        image_grids.logical_rows,
+    )
+    if not cards.introspections:
+        return section
+    means = {name: own_and_others(introspection) for name, introspection in cards.introspections.items()}
+    rows = [[name, number(own, 3), number(others, 3)] for name, (own, others) in means.items()]
+    head = ["network", "own shape, mean", "another's shape, mean"]
+    return Section(section.title, [*section.parts, table(head, rows)])
+
+
+def layers(cards: Cards) -> Section:
+    """Some digits as each layer sees them."""
+    words = (
+        "The first test digits of each class, and the first that is misread. Left of the pictures are the "
+        "two largest logits; the last two columns add up to them."
+    )
+    return _each(cards, "Digits as each layer sees them", words, "layers", _layers_data, image_grids.layers)
+
+
+def nearest_mistakes(cards: Cards) -> Section:
+    """The smallest change that the Boundary attack finds."""
+    steps = " or ".join(
+        f"{n:,}" for n in sorted({one["boundary"]["steps"] for one in cards.introspections.values()})
+    )
+    words = (
+        f"What the Boundary attack (Brendel 2018; {steps} steps from the nearest digit "
+        "of another class) leaves of a change that still turns the answer; it knows no epsilon. White was "
+        "lightened, black darkened."
+    )
+    return _each(
+        cards,
+        "The nearest mistakes",
+        words,
+        "mistakes",
+        lambda introspection: {
+            "digits": [digit for digit in introspection["digits"] if "nearest_mistake" in digit]
+        },
+        image_grids.nearest_mistakes,
+    )
+
+
+def _each(
+    cards: Cards,
+    title: str,
+    words: str,
+    file: str,
+    data: Callable[[Card], Any],
+    draw: Callable[[Any, str], bytes],
+) -> Section:
+    """Returns a section with a picture for every network that was looked into."""
+    if not cards.introspections:
+        return _no_introspections(title, cards)
+    parts: list[str | Figure] = [words]
+    for name, introspection in cards.introspections.items():
+        parts += [f"`{name}`:", Figure(f"{name}-{file}.png", f"{title} of {name}", data(introspection), draw)]
+    return Section(title, parts)
+
+
+def _layers_data(introspection: Card) -> dict[str, Any]:
+    """Returns the digits that are shown layer by layer: few of each class, and every misread one."""
+    keys = ("label", "image", "two_step", "bright", "claims")
+    of_class: dict[int, int] = {}
+    digits = []
+    for digit in introspection["digits"]:
+        of_class[digit["label"]] = of_class.get(digit["label"], 0) + 1
+        wrong = digit["claims"][0]["label"] != digit["label"]
+        if wrong or len(introspection["labels"]) > _FEW_CLASSES or of_class[digit["label"]] <= _OF_EACH_CLASS:
+            digits.append({key: digit[key] for key in keys})
+    return {"digits": digits, "shapes": introspection["shapes"], "config": introspection["config"]}
+
+
+def _no_introspections(title: str, cards: Cards) -> Section:
+    return Section(title, _missing_introspections(cards))
+
+
+def _missing_introspections(cards: Cards) -> list[str]:
+    missing = [one.name for one in SHIPPED if one.name not in cards.introspections]
+    if not missing:
+        return []
+    names = ", ".join(f"{name}.inside.json" for name in missing)
+    return [left_out(f"no {names}", [cards.introspect_command(name) for name in missing])]

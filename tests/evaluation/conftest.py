@@ -1,0 +1,53 @@
+"""The shipped model as the harness measures it, and a report of cards for everything that it expects."""
+
+from pathlib import Path
+
+import pytest
+from report_cards import all_cards, write_cards
+from running import PACKAGE
+
+from evaluation.evaluated_model import load_model
+from evaluation.introspection import initial_network, introspect
+from evaluation.report.document import Report, make_report
+from model.network import NetworkConfig, WhiteBoxNetwork
+from training.data import load_mnist
+
+FEW_STEPS = 20
+
+
+@pytest.fixture(scope="session")
+def target():
+    return load_model(PACKAGE)
+
+
+@pytest.fixture(scope="session")
+def test_digits():
+    return load_mnist("test", (3, 5), sample=True)
+
+
+@pytest.fixture(scope="session")
+def insides(network, package):
+    """The shipped network and an untrained one of ten classes, on real digits."""
+    digits = load_mnist("test", (3, 5), sample=True)
+    ten = WhiteBoxNetwork(NetworkConfig(labels=tuple(range(10)), shapes_per_class=3, rotations=16, poses=5))
+    all_digits = load_mnist("test", ten.config.labels, sample=True)
+    return {
+        "mnist-3v5": introspect(
+            network, initial_network(network, package.manifest["training"]), digits, FEW_STEPS
+        ),
+        "mnist-10": introspect(ten, ten, all_digits, FEW_STEPS),
+    }
+
+
+@pytest.fixture(scope="session")
+def cards(tmp_path_factory, insides) -> Path:
+    directory = tmp_path_factory.mktemp("docs") / "results" / "cards"
+    write_cards(directory, all_cards(), insides)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def written(cards) -> Report:
+    report = make_report(cards, cards.parent.parent / "RESULTS.md")
+    report.write()
+    return report
