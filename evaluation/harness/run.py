@@ -55,15 +55,7 @@ def evaluate(
 
     results = _results(plan, cache, workers, quiet, seconds)
     content = {
-        **model.head(),
-        "code": code_versions(),
-        "data": dataset.origin(),
-        "machine": machine(),
-        "whole_suite": plan.suite.whole,
-        "trust_certificates": plan.suite.trust_certificates,
-        **card_results(
-            _measurements(plan, results), len(model.labels), [plan.agreement] if plan.agreement else []
-        ),
+        **_card(model, dataset, plan, results),
         "seconds": round(seconds(), 1),
         "processes": processes,
     }
@@ -72,6 +64,20 @@ def evaluate(
 
 
 _Results = dict[str, dict[int, ShardResult]]
+
+
+def _card(model: EvaluatedModel, dataset: Dataset, plan: Plan, results: _Results) -> dict[str, Any]:
+    """Returns the card but for what depends on the machine's speed."""
+    further_checks = [plan.agreement] if plan.agreement else []
+    return {
+        **model.head(),
+        "code": code_versions(),
+        "data": dataset.origin(),
+        "machine": machine(),
+        "whole_suite": plan.suite.whole,
+        "trust_certificates": plan.suite.trust_certificates,
+        **card_results(_measurements(plan, results), len(model.labels), further_checks),
+    }
 
 
 def _results(

@@ -22,7 +22,7 @@ def card_table(card: Card) -> Table:
 
 def check_lines(card: Card) -> Iterator[str]:
     """Yields a line a check for masked gradients, and the reliability if it was measured."""
-    for check in card["checks"]:
+    for check in card.get("checks", []):
         yield f"{'pass' if check['passed'] else 'FAIL'}  {check['name']}: {check['detail']}"
     precision = card.get("reliability", {}).get("precision_at_80_recall")
     if precision is not None:

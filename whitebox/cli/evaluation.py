@@ -34,6 +34,15 @@ TrustCertificates = Annotated[
 Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
 
+Radii = Annotated[
+    list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
+]
+ExactSeconds = Annotated[
+    float | None,
+    typer.Option(min=0, help="Seconds an image for linear bounds and HiGHS where intervals prove nothing."),
+]
+Verdicts = Annotated[Path | None, typer.Option(help="Where every image's verdict goes, a JSON line each.")]
+
 
 def evaluate(
     target: Target,
@@ -71,29 +80,14 @@ def evaluate(
         path = out or _default_card(target, model.name)
         with resumable(f"What is finished is beside {path}; the same command goes on."):
             card = run_evaluation(model, dataset, path, suite, workers, count)
-    if as_json:
-        print_json(card)
-        return
-    show(card_table(card))
-    for line in check_lines(card):
-        say(line)
-    say(f"The card is in {path}.")
+    _show_card(card, path, as_json)
 
 
 def certify(
     target: Target,
-    epsilon: Annotated[
-        list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
-    ] = None,
-    exact: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Seconds an image for linear bounds and HiGHS where intervals prove nothing."
-        ),
-    ] = None,
-    verdicts: Annotated[
-        Path | None, typer.Option(help="Where every image's verdict goes, a JSON line each.")
-    ] = None,
+    epsilon: Radii = None,
+    exact: ExactSeconds = None,
+    verdicts: Verdicts = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
     ] = None,
@@ -119,12 +113,7 @@ def certify(
             add_to_card(out, entries)
         elif out is not None:
             _write(out, json.dumps(card, indent=2))
-    if as_json:
-        print_json(card)
-        return
-    show(card_table(card))
-    if out is not None:
-        say(f"The card is in {out}.")
+    _show_card(card, out, as_json)
 
 
 def inside(
@@ -181,6 +170,17 @@ def report(
         say(f"{out} is what the cards give.")
     else:
         say(f"The report is in {out}, {len(made.pictures)} figures in {made.pictures_directory}.")
+
+
+def _show_card(card: dict[str, Any], path: Path | None, as_json: bool) -> None:
+    if as_json:
+        print_json(card)
+        return
+    show(card_table(card))
+    for line in check_lines(card):
+        say(line)
+    if path is not None:
+        say(f"The card is in {path}.")
 
 
 def _default_card(target: Path, name: str) -> Path:
