@@ -1,1 +1,1 @@
-"""How a network is judged: the evaluation harness, introspection, and the page of results."""
+"""Evaluation: the harness (attacks, certificates, checks), certified accuracy, introspection, the report."""

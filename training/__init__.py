@@ -1,1 +1,1 @@
-"""How the network comes to be: data, recipes, training, evaluation, export."""
+"""Training: data sets, recipes, objectives, schedules, the training loop, and export to model packages."""
