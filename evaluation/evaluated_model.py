@@ -1,4 +1,4 @@
-"""What can be measured: a model package, a finished run, or any module that maps images to logits."""
+"""What can be evaluated: a model package, a finished run, or any module that maps images to logits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from training.train import Run
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """One trained model, ready to be judged.
+    """One trained model, ready to be evaluated.
 
     Attributes:
         name: Of the model or the run.

@@ -42,8 +42,8 @@ def proved(cards: Cards) -> Section:
     by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
     head = [f"network, radius {radius}", "withstand", *by, "undecided"]
     named = names_of("Accuracy, clean, attacked and proved,", shown)
-    picture = Figure("proved.svg", named, bars, charts.proved_and_attacked)
-    return Section(title, [words, picture, table(head, rows)])
+    figure = Figure("proved.svg", named, bars, charts.proved_and_attacked)
+    return Section(title, [words, figure, table(head, rows)])
 
 
 def by_epsilon(cards: Cards) -> Section:
@@ -62,8 +62,8 @@ def by_epsilon(cards: Cards) -> Section:
         f"Each point on {digits} digits. The line at 0.3 is the radius of the tables. Certified: what any "
         "bound proves at that radius or a larger one, whose proofs hold in every smaller ball."
     )
-    picture = Figure("by-epsilon.svg", names_of(title, lines), lines, charts.accuracy_by_epsilon)
-    return Section(title, [words, picture])
+    figure = Figure("by-epsilon.svg", names_of(title, lines), lines, charts.accuracy_by_epsilon)
+    return Section(title, [words, figure])
 
 
 def _lines_by_epsilon(card: Card) -> list[Card]:
@@ -96,9 +96,9 @@ def reliability(cards: Cards) -> Section:
         "right; it ends at the accuracy under attack."
     )
     rows = [[name, percent(precision_at_80_recall(cards.models[name]))] for name in found]
-    picture = Figure("reliability.svg", names_of("Precision against recall", found), data, charts.reliability)
+    figure = Figure("reliability.svg", names_of("Precision against recall", found), data, charts.reliability)
     head = ["network", "precision at 80% recall"]
-    return Section(title, [words, picture, table(head, rows)])
+    return Section(title, [words, figure, table(head, rows)])
 
 
 def learning(cards: Cards) -> Section:
@@ -118,12 +118,12 @@ def learning(cards: Cards) -> Section:
         if not any(name in runs for runs in compared.values()):
             groups.setdefault(name.split("-seed-")[0], {})[name] = epochs
     ours = {f"{group}, {len(runs)} runs" if len(runs) > 1 else group: runs for group, runs in groups.items()}
-    pictures = [
+    figures = [
         Figure("learning.svg", names_of(title, ours), ours, charts.learning),
         Figure("learning-compared.svg", names_of(title, compared), compared, charts.learning_compared),
     ]
     words = "Training accuracy is counted on the images as they are trained on, with their noise."
-    return Section(title, [words, *(picture for picture in pictures if picture.data)])
+    return Section(title, [words, *(figure for figure in figures if figure.data)])
 
 
 def _gap_row(name: str, card: Card, radius: float) -> list[str]:

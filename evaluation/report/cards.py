@@ -119,7 +119,7 @@ class Cards:
         return f"whitebox evaluate {self.target(name)}{options} --out {self.directory / name}.json"
 
     def introspect_command(self, name: str) -> str:
-        """Returns the command that reads out what is inside a network."""
+        """Returns the command that writes the introspection of a network."""
         return f"whitebox inside {self.target(name)} --out {self.directory / name}.inside.json"
 
     def target(self, name: str) -> str:

@@ -34,7 +34,7 @@ _SECTIONS = (
     tables.training_log,
     provenance.provenance,
 )
-_PICTURES = "pictures"
+_FIGURES_DIRECTORY = "pictures"
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Report:
     Attributes:
         page: Where its text belongs.
         text: The whole text.
-        pictures: What it shows.
-        pictures_directory: Where its pictures belong; they are all that is in there.
+        figures: What it shows.
+        figures_directory: Where its figures belong; they are all that is in there.
     """
 
     page: Path
     text: str
-    pictures: list[Figure]
-    pictures_directory: Path
+    figures: list[Figure]
+    figures_directory: Path
 
     def write(self) -> None:
-        """Writes text and pictures, and removes pictures that the page no longer shows."""
-        self.pictures_directory.mkdir(parents=True, exist_ok=True)
-        for picture in self.pictures:
-            write_atomically(self.pictures_directory / picture.file, picture.content())
+        """Writes text and figures, and removes figures that the page no longer shows."""
+        self.figures_directory.mkdir(parents=True, exist_ok=True)
+        for figure in self.figures:
+            write_atomically(self.figures_directory / figure.file, figure.content())
         for path in self._strangers():
             path.unlink()
         self.page.parent.mkdir(parents=True, exist_ok=True)
@@ -66,15 +66,15 @@ class Report:
     def out_of_date(self) -> list[Path]:
         """Returns the files on disk that are not what the cards give."""
         stale = [] if _text_of(self.page) == self.text else [self.page]
-        for picture in self.pictures:
-            path = self.pictures_directory / picture.file
-            if not path.exists() or picture.source.encode() not in path.read_bytes():
+        for figure in self.figures:
+            path = self.figures_directory / figure.file
+            if not path.exists() or figure.source.encode() not in path.read_bytes():
                 stale.append(path)
         return [*stale, *self._strangers()]
 
     def _strangers(self) -> list[Path]:
-        known = {picture.file for picture in self.pictures}
-        return sorted(path for path in self.pictures_directory.glob("*") if path.name not in known)
+        known = {figure.file for figure in self.figures}
+        return sorted(path for path in self.figures_directory.glob("*") if path.name not in known)
 
 
 def make_report(cards_directory: Path, page: Path) -> Report:
@@ -84,13 +84,13 @@ def make_report(cards_directory: Path, page: Path) -> Report:
         CardError: A card cannot be read.
     """
     cards = read_cards(cards_directory)
-    pictures_directory = cards_directory.parent / _PICTURES
+    figures_directory = cards_directory.parent / _FIGURES_DIRECTORY
     sections = [section(cards) for section in _SECTIONS]
-    place = Path(os.path.relpath(pictures_directory, page.parent)).as_posix()
+    place = Path(os.path.relpath(figures_directory, page.parent)).as_posix()
     contents = "\n".join(f"- [{section.title}](#{_anchor(section.title)})" for section in sections)
     parts = [_heading(cards, page), contents, *(_markdown(section, place) for section in sections)]
-    pictures = [picture for section in sections for picture in section.pictures]
-    return Report(page, "\n\n".join(parts) + "\n", pictures, pictures_directory)
+    figures = [figure for section in sections for figure in section.figures]
+    return Report(page, "\n\n".join(parts) + "\n", figures, figures_directory)
 
 
 def _heading(cards: Cards, page: Path) -> str:
@@ -103,9 +103,9 @@ def _heading(cards: Cards, page: Path) -> str:
     )
 
 
-def _markdown(section: Section, pictures: str) -> str:
+def _markdown(section: Section, figures_path: str) -> str:
     parts = [
-        f"![{part.words}]({pictures}/{part.file})" if isinstance(part, Figure) else part
+        f"![{part.words}]({figures_path}/{part.file})" if isinstance(part, Figure) else part
         for part in section.parts
     ]
     return "\n\n".join([f"## {section.title}", *filter(None, parts)])

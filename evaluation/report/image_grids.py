@@ -1,4 +1,4 @@
-"""Pictures made of small pictures: kernels, shapes, poses, and digits as the layers see them.
+"""Grids of small images: kernels, shapes, poses, and digits as the layers see them.
 
 Black is the lowest value, white the highest; where a value has a sign, the middle grey is zero.
 """

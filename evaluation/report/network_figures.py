@@ -1,4 +1,4 @@
-"""The sections of pictures: the parameters of the white-box networks, and images as their layers see them."""
+"""The sections of images: the parameters of the white-box networks, and images as their layers see them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,12 @@ def two_step(cards: Cards) -> Section:
     if not cards.introspections:
         return _no_introspections(title, cards)
     data = {name: introspection["two_step"] for name, introspection in cards.introspections.items()}
-    picture = Figure("two-step.svg", names_of("Two-step functions", data), data, charts.two_steps)
+    figure = Figure("two-step.svg", names_of("Two-step functions", data), data, charts.two_steps)
     words = (
         "From here on, what is inside the networks, as `whitebox inside` read it out. A pixel becomes OFF, "
         "MEH or ON; the dotted lines are the thresholds."
     )
-    return Section(title, [words, picture, *_missing_introspections(cards)])
+    return Section(title, [words, figure, *_missing_introspections(cards)])
 
 
 def kernels(cards: Cards) -> Section:
@@ -129,7 +129,7 @@ def _each(
     data: Callable[[Card], Any],
     draw: Callable[[Any, str], bytes],
 ) -> Section:
-    """Returns a section with a picture for every network that was looked into."""
+    """Returns a section with a figure for every network that was introspected."""
     if not cards.introspections:
         return _no_introspections(title, cards)
     parts: list[str | Figure] = [words]

@@ -1,4 +1,4 @@
-"""The parts of a page: sections of Markdown, and pictures that know what they were drawn from."""
+"""The parts of a page: sections of Markdown, and figures that know what they were drawn from."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ NOTHING = "–"  # noqa: RUF001 (an empty cell of a table)
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, drawn only when it is asked for.
+    """A figure, drawn only when it is asked for.
 
     Attributes:
         file: Its name; the ending says how it is stored.
         words: What there is to see, for those who cannot.
-        data: Plain JSON values, all that the picture depends on.
+        data: Plain JSON values, all that the figure depends on.
         draw: Turns the data into the bytes of the file, the source among them.
     """
 
@@ -28,7 +28,7 @@ class Figure:
 
     @property
     def source(self) -> str:
-        """The digest of the data, kept inside the file: a picture of other data is told by it."""
+        """The digest of the data, kept inside the file: a figure of other data is told by it."""
         text = json.dumps([self.file, self.data])
         return "data-sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
@@ -39,14 +39,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and below it paragraphs, tables and pictures in their order."""
+    """A heading, and below it paragraphs, tables and figures in their order."""
 
     title: str
     parts: Sequence[str | Figure]
 
     @property
-    def pictures(self) -> list[Figure]:
-        """The pictures among the parts."""
+    def figures(self) -> list[Figure]:
+        """The figures among the parts."""
         return [part for part in self.parts if isinstance(part, Figure)]
 
 

@@ -107,14 +107,14 @@ def test_without_any_card_every_section_but_the_goals_is_left_out(tmp_path):
         lines = [line for line in section(report, title).splitlines() if line]
         assert len(lines) == 1, title
         assert lines[0].startswith("*Left out: "), title
-    assert report.pictures == []
+    assert report.figures == []
 
 
 def test_the_same_cards_give_the_same_bytes(written, cards, tmp_path):
     again = make_report(cards, written.page)
     assert again.text == written.text
-    for picture in again.pictures:
-        assert picture.content() == (written.pictures_directory / picture.file).read_bytes(), picture.file
+    for picture in again.figures:
+        assert picture.content() == (written.figures_directory / picture.file).read_bytes(), picture.file
 
 
 def test_another_process_finds_the_page_up_to_date(cards, written):
@@ -125,8 +125,8 @@ def test_another_process_finds_the_page_up_to_date(cards, written):
 
 def test_pictures_have_no_colour_and_fit_the_page(written):
     small = 0
-    for picture in written.pictures:
-        path = written.pictures_directory / picture.file
+    for picture in written.figures:
+        path = written.figures_directory / picture.file
         small += path.stat().st_size
         if path.suffix == ".png":
             drawn = Image.open(path)

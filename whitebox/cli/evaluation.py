@@ -165,11 +165,11 @@ def report(
             names = ", ".join(str(path) for path in stale)
             raise TrainingError(f"Not what the cards give: {names}. Write anew with: whitebox report")
     if as_json:
-        print_json({"page": str(out), "figures": [figure.file for figure in made.pictures]})
+        print_json({"page": str(out), "figures": [figure.file for figure in made.figures]})
     elif check:
         say(f"{out} is what the cards give.")
     else:
-        say(f"The report is in {out}, {len(made.pictures)} figures in {made.pictures_directory}.")
+        say(f"The report is in {out}, {len(made.figures)} figures in {made.figures_directory}.")
 
 
 def _show_card(card: dict[str, Any], path: Path | None, as_json: bool) -> None:
