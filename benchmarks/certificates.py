@@ -90,7 +90,7 @@ def attack(certificates: Certificates, settings: AttackSettings, tally: Tally) -
     balls = [Ball(image[None], settings.epsilon, "linf") for image in images]
     inside = torch.cat([ball.project(other[None]) for ball, other in zip(balls, found, strict=True)])
     tally.cases += len(rows)
-    tally.broken += int((~subject.withstands(inside, classes)).sum())
+    tally.broken += int((~subject.is_correct(inside, classes)).sum())
     tally.outside += _outside(balls, inside, exactly=True)
     if settings.attack not in MINIMUM_NORM:
         tally.outside += _outside(balls, found, exactly=False)

@@ -13,7 +13,7 @@ from benchmarks.measuring import ROOT
 from evaluation.evaluated_model import EvaluatedModel, load_model
 from evaluation.harness.onnx_network import OnnxNetwork
 from model.attacks import registry
-from model.attacks.budget import Limits, margins
+from model.attacks.budget import Budget, margins
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
 from model.verification import Certifier
@@ -62,7 +62,7 @@ class Subject:
     def right(self) -> Tensor:
         return margins(self.on_onnxruntime(self.pool.images), self.pool.classes) > 0
 
-    def withstands(self, images: Tensor, classes: Tensor) -> Tensor:
+    def is_correct(self, images: Tensor, classes: Tensor) -> Tensor:
         judges = (self.target.network, self.on_onnxruntime)
         with torch.no_grad():
             return torch.stack([margins(judge(images), classes) > 0 for judge in judges]).all(dim=0)
@@ -102,14 +102,14 @@ def at_certified_radii(subject: Subject) -> Iterator[Certificates]:
 
 
 def by_later_stages(subject: Subject) -> Iterator[Certificates]:
-    """Yields what intervals leave open, a first attack does not break, and planes or HiGHS prove."""
+    """Yields what intervals leave open, a first attack does not break, and linear bounds or HiGHS prove."""
     pool, certifier = subject.pool, subject.certifier
     for epsilon in LATER_EPSILONS:
         pieces = zip(pool.images.split(BATCH), pool.classes.split(BATCH), strict=True)
         certified = torch.cat([certifier.certified(*piece, epsilon) for piece in pieces])
         candidates = (subject.right & ~certified).nonzero()[:CANDIDATES, 0]
         stages = {row: stage_of(subject, row, epsilon) for row in standing(subject, candidates, epsilon)}
-        for kind in ("linear", "exact"):
+        for kind in ("linear", "milp"):
             rows = [row for row, stage in stages.items() if stage == kind]
             yield Certificates(subject, kind, epsilon, torch.tensor(rows, dtype=torch.long))
 
@@ -119,12 +119,12 @@ def standing(subject: Subject, rows: Tensor, epsilon: float) -> list[int]:
     images, classes = subject.pool.images[rows], subject.pool.classes[rows]
     target = registry.Target(Unsaturated(subject.target.network, images, classes), images, classes)
     found = registry.run(target, AttackSettings("apgd", "linf", epsilon, steps=20))
-    return rows[target.withstands(found)][:LATER_DIGITS].tolist()
+    return rows[target.is_correct(found)][:LATER_DIGITS].tolist()
 
 
 def stage_of(subject: Subject, row: int, epsilon: float) -> str | None:
     """Returns the stage that certifies a digit, or None."""
-    limits = Limits(deadline=time.monotonic() + LATER_SECONDS)
+    budget = Budget(deadline=time.monotonic() + LATER_SECONDS)
     image, true = subject.pool.images[row][None], int(subject.pool.classes[row])
-    decision = decide(subject.certifier, image, true, epsilon, "exact", limits)
+    decision = decide(subject.certifier, image, true, epsilon, "milp", budget)
     return decision.stage if decision.certified else None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.attacks import registry
 from model.attacks.ball import Ball
-from model.attacks.budget import ADVERSARIAL_MARGIN, Limits, margins
+from model.attacks.budget import ADVERSARIAL_MARGIN, Budget, margins
 from model.attacks.settings import AttackName, AttackSettings
 from model.frozen import FrozenNetwork
 from model.package import write_atomically
@@ -95,8 +95,8 @@ def _decide_open(
         found = registry.run(target, AttackSettings(attack, "linf", epsilon, steps))
         if _misclassified(network, ball.project(found), true):
             return "falsified", "attack", bound
-    limits = Limits(deadline=time.monotonic() + seconds)
-    decision = decide(certifier, image, true, epsilon, "exact", limits)
+    budget = Budget(deadline=time.monotonic() + seconds)
+    decision = decide(certifier, image, true, epsilon, "milp", budget)
     if decision.certified:
         return "certified", decision.stage, decision.margin_lower_bound
     suspect = decision.suspect

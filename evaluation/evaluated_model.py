@@ -99,7 +99,7 @@ def _of_network(
         "whitebox",
         title,
         white_box=frozen,
-        num_parameters=network.learnable_numbers(),
+        num_parameters=network.num_parameters(),
         recipe=training.get("recipe", {}).get("name"),
         seed=training.get("seed"),
         graph=graph,

@@ -60,7 +60,7 @@ def introspect(
     return {
         "labels": list(network.config.labels),
         "config": network.config.to_dict(),
-        "num_parameters": network.learnable_numbers(),
+        "num_parameters": network.num_parameters(),
         "code": code_versions(),
         "data": dataset.origin(),
         "two_step": {

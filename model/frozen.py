@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.layers.affine import match_shapes
 from model.layers.convolutional import bright_map
-from model.layers.logical import claim
+from model.layers.logical import match_classes
 from model.layers.two_step import TwoStepTerms, two_step, two_step_slope
 
 
@@ -90,23 +90,23 @@ class FrozenNetwork(nn.Module):
         """Maps two-step maps (N, 1, 28, 28) in [-1, 1] to logits (N, classes)."""
         bright = bright_map(pixels, self.kernels.flatten(0, 1)).value
         shapes = match_shapes(bright, self.templates).activation
-        return claim(shapes, self.rows).logit
+        return match_classes(shapes, self.rows).logit
 
     def trace(self, image: Tensor) -> Trace:
         """Returns the forward pass of images (N, 1, 28, 28) with everything it decided."""
         pixels = two_step(image, self.terms)
         response = bright_map(pixels, self.kernels.flatten(0, 1))
         shape = match_shapes(response.value, self.templates)
-        claimed = claim(shape.activation, self.rows)
+        classes = match_classes(shape.activation, self.rows)
 
         templates = _chosen(self.templates, shape.pose)  # (N, F, 28, 28)
-        rows = _chosen(self.rows, claimed.pose)  # (N, C, F)
+        rows = _chosen(self.rows, classes.pose)  # (N, C, F)
         seen = rows * (shape.activation > 0)[:, None]  # a shape that ReLU silenced adds nothing
         weight_bright = (seen @ templates.flatten(2)).unflatten(2, image.shape[2:])
         weight_pixels = self._through_kernels(weight_bright, response.value > 0, response.winner)
         rotations = self.kernels.shape[1]
         return Trace(
-            logits=claimed.logit,
+            logits=classes.logit,
             two_step=pixels[:, 0],
             bright=response.value[:, 0],
             kernel=response.winner[:, 0] // rotations,
@@ -114,7 +114,7 @@ class FrozenNetwork(nn.Module):
             shapes=shape.activation,
             pose=shape.pose,
             templates=templates,
-            claim_pose=claimed.pose,
+            claim_pose=classes.pose,
             contributions=rows * shape.activation[:, None],
             attribution_bright=weight_bright * response.value,
             attribution_two_step=weight_pixels * pixels,

@@ -18,7 +18,7 @@ IMAGE_SIZE = 28
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The sizes of a network; the defaults are the paper's, with 4,810 learnable numbers.
+    """The sizes of a network; the defaults are the paper's, with 4,810 parameters.
 
     Attributes:
         labels: The digit that each logit stands for, in order.
@@ -51,7 +51,7 @@ class NetworkConfig:
 
 
 class WhiteBoxNetwork(nn.Module):
-    """Pixels become OFF / MEH / ON, strokes a bright map, shapes are found in it, classes claim them."""
+    """Two-step, convolutional, affine and logical layer, one after the other."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class WhiteBoxNetwork(nn.Module):
         self.convolutional = ConvolutionalLayer(config.kernels, config.kernel_size, config.rotations)
         self.affine = AffineLayer(shapes, config.shape_size, config.poses, IMAGE_SIZE, config.shape_scatter)
         self.logical = LogicalLayer(classes, config.shapes_per_class)
-        self.constrain_()
+        self.project_()
 
     @classmethod
     def from_package(cls, package: ModelPackage) -> "WhiteBoxNetwork":
@@ -83,13 +83,13 @@ class WhiteBoxNetwork(nn.Module):
         logits: Tensor = self.logical(shapes)  # (N, classes)
         return logits
 
-    def constrain_(self) -> None:
-        """Brings every layer back into its allowed set; called after each training step."""
+    def project_(self) -> None:
+        """Projects the parameters of every layer onto their allowed set; called after each training step."""
         for layer in (self.two_step, self.convolutional, self.affine):
-            layer.constrain_()
+            layer.project_()
 
-    def learnable_numbers(self) -> int:
-        """Returns how many numbers training may change."""
+    def num_parameters(self) -> int:
+        """Returns the number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def freeze(self) -> FrozenNetwork:

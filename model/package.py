@@ -2,7 +2,7 @@
 
     NAME/VERSION/
         manifest.json        name, version, labels, config, digests, how it was trained, results
-        weights.safetensors  the learned numbers
+        weights.safetensors  the parameters
         network.pt2          torch.export program, dynamic batch
         predict.onnx         image -> logits, probabilities
         explain.onnx         image -> everything that a trace holds
@@ -29,6 +29,8 @@ FILES = (WEIGHTS, PROGRAM, PREDICT_GRAPH, EXPLAIN_GRAPH)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REQUIRED = ("name", "version", "labels", "config", "files")
+# Keys of manifests that earlier versions wrote, and their names today.
+_RENAMED = {"learnable_numbers": "num_parameters"}
 
 
 class PackageError(Exception):
@@ -101,7 +103,7 @@ def read_package(directory: Path) -> ModelPackage:
     without_digest = [name for name in FILES if name not in manifest["files"]]
     if without_digest:
         raise PackageError(f"{path} gives no digest for {', '.join(without_digest)}.")
-    return ModelPackage(directory, manifest)
+    return ModelPackage(directory, {_RENAMED.get(key, key): value for key, value in manifest.items()})
 
 
 def write_package(

@@ -72,7 +72,7 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
         "labels": list(network.config.labels),
         "config": network.config.to_dict(),
         "input": {"name": "image", "shape": ["N", 1, IMAGE_SIZE, IMAGE_SIZE], "range": [0, 1]},
-        "learnable_numbers": network.learnable_numbers(),
+        "num_parameters": network.num_parameters(),
         "training": {**description, "code": code_versions()},
         "results": results,
     }

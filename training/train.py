@@ -160,7 +160,7 @@ def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, lear
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    network.constrain_()
+    network.project_()
 
 
 def _batches(dataset: Dataset, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,9 +1,9 @@
-"""A model that counts what it is asked, and can refuse to go on."""
+"""The budget of an attack (queries, deadline, cancellation), and a model wrapper that enforces it."""
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,15 +19,15 @@ ADVERSARIAL_MARGIN = 1e-4
 
 
 OnProgress = Callable[[int, float], None]
-"""Told, after each batch, the queries so far and the best margin."""
+"""Called after each batch with the number of queries so far and the smallest margin found."""
 
 
 def ignore_progress(_queries: int, _margin: float) -> None:
     """Does nothing; the default `OnProgress`."""
 
 
-class Stopped(Exception):  # noqa: N818 (not an error)
-    """Raised inside a forward pass to end an attack; not an error."""
+class AttackStopped(Exception):  # noqa: N818 (not an error)
+    """Raised inside a forward pass to end an attack."""
 
     def __init__(self, reason: StoppedBy) -> None:
         super().__init__(reason)
@@ -35,27 +35,31 @@ class Stopped(Exception):  # noqa: N818 (not an error)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When an attack has to end.
+class Budget:
+    """How much an attack or a verification may spend.
 
     Attributes:
-        query_budget: Rows that may go through the model.
+        queries: Images that may be sent through the model.
         deadline: A `time.monotonic()` value.
-        cancelled: Tells whether nobody waits for the answer any more.
+        cancelled: Tells whether the caller no longer waits for the answer.
     """
 
-    query_budget: int | None = None
+    queries: int | None = None
     deadline: float = math.inf
     cancelled: Callable[[], bool] = lambda: False
 
-    def over(self) -> bool:
-        """Tells whether time is up or nobody waits."""
+    def out_of_time(self) -> bool:
+        """Tells whether the deadline has passed or the caller has cancelled."""
         return time.monotonic() > self.deadline or self.cancelled()
+
+    def at_most(self, seconds: float) -> "Budget":
+        """Returns the same budget with a deadline no later than `seconds` from now."""
+        return replace(self, deadline=min(self.deadline, time.monotonic() + seconds))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image inside the ball, (1, 1, 28, 28), with the true class's lead over the best other."""
+    """An image inside the ball, (1, 1, H, W), its margin, and its distance from the centre."""
 
     image: Tensor
     margin: float
@@ -63,16 +67,16 @@ class Candidate:
 
     @property
     def adversarial(self) -> bool:
-        """Whether another class leads clearly."""
+        """Whether another class leads by ADVERSARIAL_MARGIN."""
         return self.margin <= -ADVERSARIAL_MARGIN
 
 
-class MeteredModel(nn.Module):
-    """Wraps a model during the attack on one image.
+class BudgetedModel(nn.Module):
+    """Wraps a model for the attack on one image.
 
-    Counts every row, ends the attack within one batch of its limits by raising `Stopped` in `forward`,
-    and keeps the best candidate inside the ball that it ever saw: an adversarial one if there was any
-    (for `closest`, the nearest to the centre), else the one with the smallest margin.
+    Counts every query, ends the attack by raising `AttackStopped` in `forward` before a batch would exceed
+    the budget, and keeps the best candidate seen inside the ball: an adversarial one if there was any
+    (with `closest`, the nearest to the centre), else the one with the smallest margin.
     """
 
     def __init__(
@@ -80,51 +84,51 @@ class MeteredModel(nn.Module):
         network: nn.Module,
         ball: Ball,
         true_class: int,
-        limits: Limits,
+        budget: Budget,
         closest: bool,
         on_progress: OnProgress = ignore_progress,
     ) -> None:
         super().__init__()
         self.network, self.ball, self.true_class = network, ball, true_class
-        self.limits, self.closest, self.on_progress = limits, closest, on_progress
+        self.budget, self.closest, self.on_progress = budget, closest, on_progress
         self.queries = 0
         self.best = self.measure(ball.image)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, 1, 28, 28) to logits.
+        """Maps (N, 1, H, W) to logits.
 
         Raises:
-            Stopped: A limit is reached or, unless `closest`, an adversarial image is found.
+            AttackStopped: The budget is spent or, unless `closest`, an adversarial image is found.
         """
-        self._check_limits(len(images))
+        self._check_budget(len(images))
         logits: Tensor = self.network(images)
         self.queries += len(images)
         self._remember(images.detach(), logits.detach())
         self.on_progress(self.queries, self.best.margin)
         if self.best.adversarial and not self.closest:
-            raise Stopped("success")
+            raise AttackStopped("success")
         return logits
 
     @torch.no_grad()
     def measure(self, image: Tensor) -> Candidate:
-        """Brings one image (1, 1, 28, 28) into the ball and asks the network about it: one query."""
+        """Projects one image (1, 1, H, W) into the ball and evaluates it: one query."""
         inside = self.ball.project(image)
         self.queries += 1
         margin = float(margins(self.network(inside), self.true_class)[0])
         return Candidate(inside, margin, self.ball.radius_of(inside))
 
-    def _check_limits(self, rows: int) -> None:
-        # One more row may be needed, to ask again about the batch's best image inside the ball.
-        budget = self.limits.query_budget
-        if budget is not None and self.queries + rows + 1 > budget:
-            raise Stopped("query_budget")
-        if time.monotonic() > self.limits.deadline:
-            raise Stopped("deadline")
-        if self.limits.cancelled():
-            raise Stopped("cancelled")
+    def _check_budget(self, rows: int) -> None:
+        # One more query may be needed, to evaluate the batch's best image again after its projection.
+        allowed = self.budget.queries
+        if allowed is not None and self.queries + rows + 1 > allowed:
+            raise AttackStopped("query_budget")
+        if time.monotonic() > self.budget.deadline:
+            raise AttackStopped("deadline")
+        if self.budget.cancelled():
+            raise AttackStopped("cancelled")
 
     def _remember(self, images: Tensor, logits: Tensor) -> None:
-        """Keeps the best row of a batch if it beats the best so far."""
+        """Keeps the best image of a batch if it beats the best so far."""
         candidates = [
             Candidate(image[None], margin, self.ball.radius_of(image[None]))
             for image, margin in zip(images, margins(logits, self.true_class).tolist(), strict=True)
@@ -134,7 +138,7 @@ class MeteredModel(nn.Module):
         for candidate in candidates:
             best = candidate if self._better(candidate, best) else best
         if best is not self.best:
-            # Rounding may have put it just outside: inside, it may be worth a little less.
+            # Rounding may have put it just outside; projected, its margin may be a little larger.
             inside = self.measure(best.image)
             self.best = inside if self._better(inside, self.best) else self.best
 

@@ -65,7 +65,7 @@ class _Box:
     lower: Tensor
     upper: Tensor
 
-    def part(self, chosen: Tensor) -> "_Box":
+    def select(self, chosen: Tensor) -> "_Box":
         return replace(self, classes=self.classes[chosen], lower=self.lower[chosen], upper=self.upper[chosen])
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ class _Best:
         """Searches from `start` for the chosen images and keeps what lowers their margins."""
         if not chosen.any():
             return
-        part = box.part(chosen)
+        part = box.select(chosen)
         self.keep(chosen.nonzero()[:, 0], *_with_margins(part, search(part, start[chosen])))
 
     def keep(self, rows: Tensor, pixels: Tensor, values: Tensor) -> None:
@@ -150,7 +150,7 @@ def _descent(box: _Box, steps: int) -> Tensor:
 
 def _polish(box: _Box, start: Tensor) -> Tensor:
     single = torch.eye(len(start), dtype=torch.bool)
-    return torch.cat([_polish_one(box.part(row), start[row]) for row in single])
+    return torch.cat([_polish_one(box.select(row), start[row]) for row in single])
 
 
 def _polish_one(box: _Box, pixels: Tensor) -> Tensor:

@@ -53,13 +53,13 @@ class Target:
     starts: Starts = lambda _images, _classes: None
     white_box: FrozenNetwork | None = None
 
-    def withstands(self, images: Tensor) -> Tensor:
+    def is_correct(self, images: Tensor) -> Tensor:
         """Tells for each of `images` (N, 1, 28, 28) whether it is classified right: (N,)."""
         with torch.no_grad():
             right: Tensor = self.model(images).argmax(dim=1) == self.classes
         return right
 
-    def part(self, chosen: Tensor) -> "Target":
+    def select(self, chosen: Tensor) -> "Target":
         """Returns the target with the chosen images only."""
         return replace(self, images=self.images[chosen], classes=self.classes[chosen])
 
@@ -105,10 +105,10 @@ def _pgd(target: Target, settings: AttackSettings) -> Tensor:
     )
     best = _foolbox(attack, target, epsilon=settings.epsilon)
     for _ in range(settings.restarts - 1):
-        standing = target.withstands(best)
+        standing = target.is_correct(best)
         if not standing.any():
             break
-        best[standing] = _foolbox(attack, target.part(standing), epsilon=settings.epsilon)
+        best[standing] = _foolbox(attack, target.select(standing), epsilon=settings.epsilon)
     return best
 
 
@@ -166,11 +166,11 @@ def _bpda(target: Target, settings: AttackSettings) -> Tensor:
     """APGD-CE that goes backward through a smooth surrogate, each restart through another."""
     best = target.images.clone()
     for restart in range(settings.restarts):
-        standing = target.withstands(best)
+        standing = target.is_correct(best)
         if not standing.any():
             break
         temperature = _TEMPERATURES[restart % len(_TEMPERATURES)]
-        left = replace(target.part(standing), model=surrogate(target, temperature))
+        left = replace(target.select(standing), model=surrogate(target, temperature))
         best[standing] = _apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
     return best
 
@@ -230,13 +230,13 @@ def _auto(target: Target, settings: AttackSettings) -> Tensor:
         members.insert(1, ("apgd", _apgd_targeted))
     best = target.images.clone()
     for name, member in members:
-        robust = target.withstands(best)
+        robust = target.is_correct(best)
         if not robust.any():
             break
         steps = None if name == "square" else settings.steps
-        left = target.part(robust)
+        left = target.select(robust)
         found = member(left, replace(settings, attack=name, steps=steps))
-        fooled = ~left.withstands(found)
+        fooled = ~left.is_correct(found)
         best[robust.nonzero()[fooled][:, 0]] = found[fooled]
     return best
 

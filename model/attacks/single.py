@@ -1,4 +1,4 @@
-"""Attacking one image under limits; the answer never leaves the ball and the box."""
+"""Attacking one image within a budget; the result always lies inside the ball and the box [0, 1]."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.attacks import registry
 from model.attacks.ball import Ball, Distance, distance
-from model.attacks.budget import Limits, MeteredModel, OnProgress, Stopped, StoppedBy, ignore_progress
+from model.attacks.budget import AttackStopped, Budget, BudgetedModel, OnProgress, StoppedBy, ignore_progress
 from model.attacks.registry import Target
 from model.attacks.settings import MINIMUM_NORM, AttackSettings
 from model.frozen import FrozenNetwork
@@ -15,13 +15,13 @@ from model.frozen import FrozenNetwork
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack on one image came to.
+    """The result of an attack on one image.
 
     Attributes:
         success: Whether `image` is classified as something else than the true class.
-        image: (1, 1, 28, 28), the best attempt inside the ball; the original if there was none.
+        image: (1, 1, H, W), the best attempt inside the ball; the original if there was none.
         distance: How far it is from the original.
-        queries: Rows that went through the model, gradients included.
+        queries: Images that went through the model, those of gradients included.
         stopped_by: Why the attack ended.
     """
 
@@ -37,16 +37,16 @@ def attack_image(
     image: Tensor,
     true_class: int,
     settings: AttackSettings,
-    limits: Limits,
+    budget: Budget,
     on_progress: OnProgress = ignore_progress,
 ) -> AttackResult:
-    """Attacks one image (1, 1, 28, 28) until it succeeds, is through, or a limit is reached.
+    """Attacks one image (1, 1, H, W) until it succeeds, has run all its steps, or the budget is spent.
 
-    Minimum-norm attacks go on after a first success and answer with the nearest adversarial image.
+    Minimum-norm attacks go on after the first success and return the nearest adversarial image.
     """
     ball = Ball(image, settings.epsilon, settings.norm)
     closest = settings.attack in MINIMUM_NORM
-    model = MeteredModel(network, ball, true_class, limits, closest, on_progress)
+    model = BudgetedModel(network, ball, true_class, budget, closest, on_progress)
     reason: StoppedBy = "success"
     if not model.best.adversarial:
         target = Target(
@@ -68,17 +68,17 @@ def attack_image(
 
 def _run(target: Target, settings: AttackSettings) -> StoppedBy:
     try:
-        target.model(registry.run(target, settings))  # an attack need not ask about its own answer
-    except Stopped as stopped:
+        target.model(registry.run(target, settings))  # an attack need not evaluate its own result
+    except AttackStopped as stopped:
         return stopped.reason
     return "finished"
 
 
 @torch.no_grad()
 def shape_of_another_class(network: FrozenNetwork, true_class: int) -> Tensor | None:
-    """Returns an image (1, 1, 28, 28) that the network takes for another class, or None.
+    """Returns an image (1, 1, H, W) that the network classifies as another class, or None.
 
-    A white box shows what it looks for: each shape of another class, in each pose, drawn as an image.
+    The candidates are the shapes of the other classes, each in each pose, drawn as images.
     """
     classes = network.rows.shape[0]
     drawn = network.templates.unflatten(0, (classes, -1)).flatten(1, 2)  # (C, shapes * poses, H, W)

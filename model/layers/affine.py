@@ -65,7 +65,7 @@ class AffineLayer(SemanticLayer):
         return match_shapes(bright, self.expand()).activation
 
     @torch.no_grad()
-    def constrain_(self) -> None:
+    def project_(self) -> None:
         self.base.copy_(l2_normalised(self.base, (1, 2)))
 
 

@@ -64,7 +64,7 @@ class ConvolutionalLayer(SemanticLayer):
         return bright_map(pixels, self.expand().flatten(0, 1)).value
 
     @torch.no_grad()
-    def constrain_(self) -> None:
+    def project_(self) -> None:
         self.base.copy_(l2_normalised(self.base, (1, 2)))
 
 

@@ -1,4 +1,4 @@
-"""The logical layer: a class is claimed by one of its own shapes, against all others."""
+"""The logical layer: each class is matched by the best of its own shapes, minus the others."""
 
 import itertools
 from collections.abc import Sequence
@@ -44,8 +44,8 @@ class LogicalFeature(SemanticFeature):
         return self.base[places]
 
 
-class Claim(NamedTuple):
-    """The logit of every class and the pose that claims it, both (N, classes)."""
+class ClassMatch(NamedTuple):
+    """The logit of every class and its winning pose, both (N, classes)."""
 
     logit: Tensor
     pose: Tensor
@@ -89,11 +89,11 @@ class LogicalLayer(SemanticLayer):
 
     def forward(self, shapes: Tensor) -> Tensor:
         """Maps activations (N, n) to logits (N, classes)."""
-        return claim(shapes, self.expand()).logit
+        return match_classes(shapes, self.expand()).logit
 
 
-def claim(shapes: Tensor, rows: Tensor) -> Claim:
+def match_classes(shapes: Tensor, rows: Tensor) -> ClassMatch:
     """Matches activations (N, n) with rows (classes, poses, n), the best pose of each class."""
     scores = shapes @ rows.flatten(0, 1).T  # (N, classes * poses)
     best, pose = scores.unflatten(1, rows.shape[:2]).max(dim=2)  # (N, classes)
-    return Claim(best, pose)
+    return ClassMatch(best, pose)

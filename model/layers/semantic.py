@@ -78,8 +78,8 @@ class SemanticLayer(nn.Module, ABC):
     def features(self) -> Sequence[SemanticFeature]:
         """Returns the layer's features one by one, as the definition has them."""
 
-    def constrain_(self) -> None:
-        """Brings the learned numbers back into their allowed set; called after each step."""
+    def project_(self) -> None:
+        """Projects the parameters onto their allowed set; called after each training step."""
 
 
 def l2_normalised(tensor: Tensor, dims: int | tuple[int, ...]) -> Tensor:

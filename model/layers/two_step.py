@@ -82,7 +82,7 @@ class TwoStepLayer(nn.Module):
         return two_step(image, self.terms())
 
     @torch.no_grad()
-    def constrain_(self) -> None:
+    def project_(self) -> None:
         """Clamps the levels, thresholds and scales to the paper's ranges."""
         self.levels.clamp_(0.01, 0.99)
         self.thresholds[0].clamp_(0.01, 0.49)

@@ -1,12 +1,13 @@
-"""The exact question, put to HiGHS as a mixed-integer programme (after Tjeng et al. 2019).
+"""Exact verification of one margin as a mixed-integer linear program, solved by HiGHS (Tjeng et al. 2019).
 
-Is there a point in the box where the margin against one pose of a wrong class is not above a threshold? The
-two-step layer is monotone and continuous in each pixel, so the box of two-step values is exactly what the
-ball becomes, and the programme starts there. A pixel of the bright map is at least each of its responses,
-and at most the one that a binary chooses; likewise an opposing shape and its poses. A supporting shape needs
-only "at least": the question pushes it down. Intervals say which kernels and poses may win at all.
+The question: is there a point in the box where the margin against one pose of a wrong class is at most a
+threshold? The two-step layer is monotone and continuous in each pixel, so the box of two-step values is the
+exact image of the ball, and the program starts there. A pixel of the bright map is at least each of its
+responses, and at most the one that a binary variable chooses; likewise an opposing shape and its poses. A
+supporting shape needs only "at least", since a small margin pushes it down. Interval bounds decide which
+kernels and poses may win at all.
 
-Asked as a question it is answered much sooner than the minimum is found (docs/decisions/0008).
+A feasibility question is answered much sooner than the minimum is found (docs/decisions/0008).
 """
 
 import time
@@ -21,101 +22,101 @@ from scipy.sparse import coo_array
 from torch import Tensor
 
 from model.verification.interval_bounds import Interval
-from model.verification.lagrangian import Opposition
+from model.verification.lagrangian import LagrangianMarginProblem
 
-# HiGHS keeps its constraints to 1e-6: what it excludes is excluded with this to spare.
-_SPARE = 1e-3
+# HiGHS satisfies constraints to 1e-6; a proof excludes this much more than the threshold.
+_TOLERANCE = 1e-3
 _INFEASIBLE = 2
 
 Columns = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the solver says.
+class MilpResult:
+    """The solver's answer.
 
     Attributes:
-        kind: "none" (there is no such point), "point" or "open" (time ran out).
-        pixels: (784,) two-step values of the point, if there is one.
+        status: "infeasible" (no such point exists), "feasible" or "open" (the time limit was reached).
+        pixels: (H * W,) two-step values of the point, if there is one.
     """
 
-    kind: Literal["none", "point", "open"]
+    status: Literal["infeasible", "feasible", "open"]
     pixels: Tensor | None = None
 
 
-def find_margin_below(opposition: Opposition, threshold: float, deadline: float) -> Answer:
-    """Looks for a point in the opposition's box whose margin is at most `threshold`.
+def find_margin_below(problem: LagrangianMarginProblem, threshold: float, deadline: float) -> MilpResult:
+    """Looks for a point in the problem's box whose margin is at most `threshold`.
 
     Args:
-        opposition: The margin against one pose of a wrong class.
-        threshold: A proof excludes it with something to spare.
+        problem: The margin against one pose of a wrong class.
+        threshold: The largest margin looked for.
         deadline: A `time.monotonic()` value.
     """
-    programme, planes = _Programme(), opposition.planes
-    values = programme.variables(planes.values)
-    bright = _add_bright(programme, opposition, values)
-    shapes = _add_shapes(programme, opposition, bright)
-    for difference in opposition.differences:
-        programme.at_most([(shapes, difference)], threshold + _SPARE)
-    solution = programme.solve(deadline - time.monotonic())
+    program, bounds = _Program(), problem.bounds
+    values = program.variables(bounds.values)
+    bright = _add_bright(program, problem, values)
+    shapes = _add_shapes(program, problem, bright)
+    for difference in problem.differences:
+        program.at_most([(shapes, difference)], threshold + _TOLERANCE)
+    solution = program.solve(deadline - time.monotonic())
     if isinstance(solution, str):
-        return Answer(solution)
-    pixels = (planes.box.lower + planes.box.upper) / 2
-    pixels[planes.movable] = torch.from_numpy(solution[values])
-    return Answer("point", pixels.clamp(*planes.box))
+        return MilpResult(solution)
+    pixels = (bounds.box.lower + bounds.box.upper) / 2
+    pixels[bounds.movable] = torch.from_numpy(solution[values])
+    return MilpResult("feasible", pixels.clamp(*bounds.box))
 
 
-def _add_bright(programme: "_Programme", opposition: Opposition, values: Columns) -> Columns:
+def _add_bright(program: "_Program", problem: LagrangianMarginProblem, values: Columns) -> Columns:
     """Adds the undecided pixels of the bright map; returns their columns (Y,)."""
-    planes = opposition.planes
-    bright = programme.variables(Interval(*(bound[planes.undecided] for bound in planes.bright)))
+    bounds = problem.bounds
+    bright = program.variables(Interval(*(bound[bounds.undecided] for bound in bounds.bright)))
     padded = np.append(values, -1)
-    may_win = _may_win(planes.responses, planes.leads)
-    lead = planes.leads.amax(dim=2)
+    may_win = _may_win(bounds.responses, bounds.gaps)
+    gap = bounds.gaps.amax(dim=2)
     for y, kernels in enumerate(may_win):
-        columns, inside = padded[planes.places[y]], planes.places[y] < len(values)
+        columns, inside = padded[bounds.places[y]], bounds.places[y] < len(values)
         response = columns[inside]
         winners = kernels.nonzero()[:, 0]
-        chosen = programme.choice(len(winners))
+        chosen = program.choice(len(winners))
         for k, binary in zip(winners.tolist(), chosen, strict=True):
-            slope = planes.slopes[k, inside]
+            slope = bounds.slopes[k, inside]
             excess = [(bright[y : y + 1], torch.ones(1)), (response, -slope)]
-            programme.at_least(excess, planes.still.lower[y, k])
-            room = lead[y, k]
-            programme.at_most([*excess, (binary, room[None])], planes.still.upper[y, k] + room)
+            program.at_least(excess, bounds.fixed.lower[y, k])
+            room = gap[y, k]
+            program.at_most([*excess, (binary, room[None])], bounds.fixed.upper[y, k] + room)
     return bright
 
 
-def _may_win(responses: Interval, leads: Tensor) -> Tensor:
-    """Returns which kernels may be ahead of all others somewhere in the box, (Y, K + 1)."""
+def _may_win(responses: Interval, gaps: Tensor) -> Tensor:
+    """Returns which kernels may have the largest response somewhere in the box, (Y, K + 1)."""
     possible = responses.upper >= responses.lower.amax(dim=1, keepdim=True)
-    never_ahead = leads.mT <= 0  # [k, j]: kernel k is nowhere ahead of kernel j
-    before = torch.ones(leads.shape[1:]).tril(-1).bool()  # of two that are equal the first stays
-    return possible & ~(never_ahead & (~never_ahead.mT | before)).any(dim=2)
+    never_larger = gaps.mT <= 0  # [k, j]: response k nowhere exceeds response j
+    before = torch.ones(gaps.shape[1:]).tril(-1).bool()  # of two equal responses the first is kept
+    return possible & ~(never_larger & (~never_larger.mT | before)).any(dim=2)
 
 
-def _add_shapes(programme: "_Programme", opposition: Opposition, bright: Columns) -> Columns:
+def _add_shapes(program: "_Program", problem: LagrangianMarginProblem, bright: Columns) -> Columns:
     """Adds the shapes; returns their columns (F,)."""
-    shapes = programme.variables(opposition.shapes)
-    against = set(opposition.against.tolist())
-    for f, possible in enumerate(opposition.possible):
+    shapes = program.variables(problem.shapes)
+    opposing = set(problem.opposing.tolist())
+    for f, possible in enumerate(problem.possible):
         poses = possible.nonzero()[:, 0].tolist()
-        binaries = programme.choice(len(poses)) if f in against else [None] * len(poses)
+        binaries = program.choice(len(poses)) if f in opposing else [None] * len(poses)
         for p, binary in zip(poses, binaries, strict=True):
-            excess = [(shapes[f : f + 1], torch.ones(1)), (bright, -opposition.templates[f, p])]
-            programme.at_least(excess, opposition.decided.lower[f, p])
+            excess = [(shapes[f : f + 1], torch.ones(1)), (bright, -problem.templates[f, p])]
+            program.at_least(excess, problem.decided.lower[f, p])
             if binary is not None:
-                room = opposition.shapes.upper[f] - opposition.matches.lower[f, p]
-                limit = opposition.decided.upper[f, p] + room
-                programme.at_most([*excess, (binary, room[None])], limit)
+                room = problem.shapes.upper[f] - problem.matches.lower[f, p]
+                limit = problem.decided.upper[f, p] + room
+                program.at_most([*excess, (binary, room[None])], limit)
     return shapes
 
 
 Terms = list[tuple[Columns, Tensor]]
 
 
-class _Programme:
-    """A mixed-integer programme without an objective, put together piece by piece."""
+class _Program:
+    """A mixed-integer program without an objective, built constraint by constraint."""
 
     def __init__(self) -> None:
         self._bounds: list[Interval] = []
@@ -144,8 +145,8 @@ class _Programme:
         self._rows.append(terms)
         self._limits.append((-np.inf, float(limit)))
 
-    def solve(self, seconds: float) -> "NDArray[np.float64] | Literal['none', 'open']":
-        """Returns a point that keeps all rows, or "none", or "open" when time ran out."""
+    def solve(self, seconds: float) -> "NDArray[np.float64] | Literal['infeasible', 'open']":
+        """Returns a point that keeps all rows, or "infeasible", or "open" when time ran out."""
         if seconds <= 0:
             return "open"
         found = milp(
@@ -158,7 +159,7 @@ class _Programme:
         if found.x is not None:
             point: NDArray[np.float64] = found.x
             return point
-        return "none" if found.status == _INFEASIBLE else "open"
+        return "infeasible" if found.status == _INFEASIBLE else "open"
 
     def _add(self, bounds: Interval, whole: bool) -> Columns:
         first = len(self._whole)

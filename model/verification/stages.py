@@ -6,15 +6,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.attacks.budget import Limits
+from model.attacks.budget import Budget
 from model.attacks.movable import images_of
 from model.verification.certifier import CERTAIN_MARGIN, Certifier
 from model.verification.interval_bounds import Interval
-from model.verification.lagrangian import Opposition
-from model.verification.linear_bounds import Planes
+from model.verification.lagrangian import LagrangianMarginProblem
+from model.verification.linear_bounds import LinearBounds
 from model.verification.milp import find_margin_below
 
-Stage = Literal["interval", "linear", "exact"]
+Stage = Literal["interval", "linear", "milp"]
 
 # What HiGHS is asked to exclude.
 _ASKED = 2 * CERTAIN_MARGIN
@@ -40,7 +40,7 @@ class Decision:
 
 @torch.no_grad()
 def decide(
-    certifier: Certifier, image: Tensor, true: int, epsilon: float, last: Stage, limits: Limits | None = None
+    certifier: Certifier, image: Tensor, true: int, epsilon: float, last: Stage, budget: Budget | None = None
 ) -> Decision:
     """Tries to certify one image, stage by stage.
 
@@ -53,25 +53,25 @@ def decide(
         true: Its class index.
         epsilon: Radius of the L-inf ball.
         last: The last stage to try.
-        limits: When to give up.
+        budget: When to give up.
     """
-    limits = limits or Limits()
+    budget = budget or Budget()
     box = Interval(*(bound.flatten() for bound in certifier.two_step_box(image, epsilon)))
-    planes = Planes.over(box, certifier.kernels)
-    oppositions = Opposition.all_against(planes, certifier.templates, certifier.rows, true)
-    oppositions.sort(key=Opposition.interval_bound)
-    bounds = [opposition.interval_bound() for opposition in oppositions]
+    linear = LinearBounds.over(box, certifier.kernels, (image.shape[2], image.shape[3]))
+    problems = LagrangianMarginProblem.against_every_pose(linear, certifier.templates, certifier.rows, true)
+    problems.sort(key=LagrangianMarginProblem.interval_bound)
+    bounds = [problem.interval_bound() for problem in problems]
     stage: Stage = "interval"
     suspect: Tensor | None = None
-    for index, opposition in enumerate(oppositions):
+    for index, problem in enumerate(problems):
         if bounds[index] <= CERTAIN_MARGIN and last != "interval":
             stage = "linear" if stage == "interval" else stage
-            bounds[index] = opposition.linear_bound(CERTAIN_MARGIN, limits)
-        if bounds[index] <= CERTAIN_MARGIN and last == "exact":
-            stage = "exact"
-            answer = find_margin_below(opposition, _ASKED, limits.deadline)
-            bounds[index] = _ASKED if answer.kind == "none" else bounds[index]
-            suspect = answer.pixels
+            bounds[index] = problem.lagrangian_bound(CERTAIN_MARGIN, budget)
+        if bounds[index] <= CERTAIN_MARGIN and last == "milp":
+            stage = "milp"
+            solution = find_margin_below(problem, _ASKED, budget.deadline)
+            bounds[index] = _ASKED if solution.status == "infeasible" else bounds[index]
+            suspect = solution.pixels
         if bounds[index] <= CERTAIN_MARGIN:
             break
     found = None if suspect is None else _image_of(suspect, image, epsilon, certifier)

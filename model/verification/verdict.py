@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.attacks.budget import ADVERSARIAL_MARGIN, Limits, margins
+from model.attacks.budget import ADVERSARIAL_MARGIN, Budget, margins
 from model.attacks.settings import AttackName, AttackSettings
 from model.attacks.single import attack_image
 from model.frozen import FrozenNetwork
@@ -17,7 +17,7 @@ Verdict = Literal["certified", "falsified", "unknown"]
 # Attack, steps and restarts that look for a counterexample where the bound leaves an image open, in order.
 SEARCH: tuple[tuple[AttackName, int, int], ...] = (("apgd", 50, 1), ("pgd", 40, 3))
 
-_NO_LIMITS = Limits()
+_NO_LIMITS = Budget()
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def assess(
     epsilon: float,
     radius: bool = True,
     search: bool = True,
-    limits: Limits = _NO_LIMITS,
+    budget: Budget = _NO_LIMITS,
 ) -> list[Assessment]:
     """Bounds the margins of all images at once, and attacks those that the bound leaves open.
 
@@ -60,20 +60,20 @@ def assess(
         radius: Whether to look for the certified radius, by bisection: nine bounds more.
         search: Whether to look for counterexamples; without it only images that are classified wrongly
             as they are can be falsified.
-        limits: Of all images together. Every image gets its bound; when the limit is reached, radii that
+        budget: Of all images together. Every image gets its bound; when the limit is reached, radii that
             are still to be found, and then searches, are left out.
     """
     bounds = certifier.margin_lower_bound(images, classes, epsilon).tolist()
     each = list(zip(images[:, None], classes[:, None], bounds, strict=True))
     radii = [
-        _radius(certifier, image, true, epsilon, bound) if radius and not limits.over() else None
+        _radius(certifier, image, true, epsilon, bound) if radius and not budget.out_of_time() else None
         for image, true, bound in each
     ]
     found = []
     for (image, true, bound), largest in zip(each, radii, strict=True):
         counterexample = None
         if bound <= CERTAIN_MARGIN:
-            counterexample = _counterexample(network, image, int(true), epsilon if search else 0.0, limits)
+            counterexample = _counterexample(network, image, int(true), epsilon if search else 0.0, budget)
         found.append(Assessment(_verdict(bound, counterexample), bound, largest, counterexample))
     return found
 
@@ -91,16 +91,16 @@ def _verdict(bound: float, counterexample: Tensor | None) -> Verdict:
 
 
 def _counterexample(
-    network: FrozenNetwork, image: Tensor, true_class: int, epsilon: float, limits: Limits
+    network: FrozenNetwork, image: Tensor, true_class: int, epsilon: float, budget: Budget
 ) -> Tensor | None:
     with torch.no_grad():
         if float(margins(network(image), true_class)[0]) <= -ADVERSARIAL_MARGIN:
             return image
-    if epsilon == 0 or limits.over():
+    if epsilon == 0 or budget.out_of_time():
         return None
     for attack, steps, restarts in SEARCH:
         settings = AttackSettings(attack, "linf", epsilon, steps, restarts)
-        result = attack_image(network, image, true_class, settings, limits)
+        result = attack_image(network, image, true_class, settings, budget)
         if result.success:
             return result.image
     return None

@@ -19,7 +19,7 @@ import orjson
 import torch
 
 from model.attacks.ball import distance
-from model.attacks.budget import Limits
+from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.frozen import FrozenNetwork
@@ -91,13 +91,13 @@ def main(packages: list[str]) -> None:
 
 def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
     image = _images([job["image"]])
-    limits = Limits(
-        query_budget=job["query_budget"],
+    budget = Budget(
+        queries=job["query_budget"],
         deadline=time.monotonic() + job["seconds"],
         cancelled=cancelled.is_set,
     )
     settings = AttackSettings(**job["settings"])
-    result = attack_image(model.network, image, job["true_class"], settings, limits, _reporter(say))
+    result = attack_image(model.network, image, job["true_class"], settings, budget, _reporter(say))
     return {
         "success": result.success,
         "image": result.image.flatten().tolist(),
@@ -109,7 +109,7 @@ def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: 
 
 def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say: Say) -> dict[str, Any]:
     images = _images(job["images"])
-    limits = Limits(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
+    budget = Budget(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
     found = assess(
         model.network,
         model.certifier,
@@ -118,7 +118,7 @@ def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say
         job["epsilon"],
         job["radius"],
         job["counterexample"],
-        limits,
+        budget,
     )
     return {"assessments": [_plain(one, image) for one, image in zip(found, images, strict=True)]}
 

@@ -30,6 +30,13 @@ def test_shipped_package_says_how_it_was_trained_and_measured(package):
     assert manifest["results"]["attacks"][1]["settings"]["steps"] == 40
 
 
+def test_a_manifest_from_before_the_renaming_is_read_under_todays_names(package):
+    written = json.loads((package.directory / "manifest.json").read_text())
+    assert "num_parameters" not in written
+    assert package.manifest["num_parameters"] == written["learnable_numbers"] == 4810
+    assert "learnable_numbers" not in package.manifest
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_a_changed_file_is_refused_by_name(copy, file):
     path = copy / file

@@ -1,4 +1,4 @@
-"""Attacks stay inside the ball and the box, keep their limits, and really attack."""
+"""Attacks stay inside the ball and the box, keep their budget, and really attack."""
 
 import time
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.attacks.ball import Ball, distance
-from model.attacks.budget import ADVERSARIAL_MARGIN, Limits
+from model.attacks.budget import ADVERSARIAL_MARGIN, Budget
 from model.attacks.settings import ATTACKS, MINIMUM_NORM, NORMS, AttackSettings
 from model.attacks.single import attack_image, shape_of_another_class
 
@@ -35,7 +35,7 @@ def test_answer_is_inside_ball_and_box_and_says_the_truth(frozen, images, digits
     epsilon = {"linf": 0.3, "l2": 3.0}[norm]
     for index in (0, 700):
         image, true_class = images[index : index + 1], int(digits[1][index] == 5)
-        result = attack_image(frozen, image, true_class, quick(attack, norm, epsilon), Limits(600))
+        result = attack_image(frozen, image, true_class, quick(attack, norm, epsilon), Budget(600))
         assert_inside(image, result.image, norm, epsilon)
         fooled = int(frozen(result.image).argmax()) != true_class
         assert fooled == result.success
@@ -76,7 +76,7 @@ def test_every_attack_fools_the_network_on_a_weak_digit(frozen, weakest, attack)
     steps = {"boundary": 1500, "hopskipjump": 8}.get(attack)
     for image, true_class in weakest:
         asked = AttackSettings(attack, "linf", 0.3, steps)
-        result = attack_image(frozen, image, true_class, asked, Limits())
+        result = attack_image(frozen, image, true_class, asked, Budget())
         if result.success:
             break
     assert result.success
@@ -88,21 +88,21 @@ def test_every_attack_fools_the_network_on_a_weak_digit(frozen, weakest, attack)
 
 def test_a_misclassified_image_needs_no_attack(frozen, images):
     wrong_class = int(frozen(images[:1]).argmin())
-    result = attack_image(frozen, images[:1], wrong_class, AttackSettings("pgd"), Limits())
+    result = attack_image(frozen, images[:1], wrong_class, AttackSettings("pgd"), Budget())
     assert (result.success, result.queries, result.distance.linf) == (True, 1, 0.0)
 
 
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "fab", "square", "boundary", "hopskipjump", "auto"])
 def test_query_budget_is_kept(frozen, images, attack):
-    result = attack_image(frozen, images[:1], 0, AttackSettings(attack, "linf", 0.01), Limits(30))
+    result = attack_image(frozen, images[:1], 0, AttackSettings(attack, "linf", 0.01), Budget(30))
     assert result.stopped_by == "query_budget"
     assert result.queries <= 30
 
 
 def test_deadline_is_kept(frozen, images):
     started = time.monotonic()
-    limits = Limits(deadline=started + 0.5)
-    result = attack_image(frozen, images[:1], 0, AttackSettings("square", steps=100_000), limits)
+    budget = Budget(deadline=started + 0.5)
+    result = attack_image(frozen, images[:1], 0, AttackSettings("square", steps=100_000), budget)
     assert result.stopped_by == "deadline"
     assert time.monotonic() - started < 5
 
@@ -114,15 +114,15 @@ def test_cancellation_stops_an_attack(frozen, images):
         asked.append(True)
         return len(asked) > 20
 
-    limits = Limits(cancelled=cancelled)
-    result = attack_image(frozen, images[:1], 0, AttackSettings("square", epsilon=0.01), limits)
+    budget = Budget(cancelled=cancelled)
+    result = attack_image(frozen, images[:1], 0, AttackSettings("square", epsilon=0.01), budget)
     assert result.stopped_by == "cancelled"
 
 
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "boundary"])
 def test_the_same_seed_gives_the_same_answer(frozen, images, attack):
     runs = [
-        attack_image(frozen, images[3:4], 0, quick(attack, "linf", 0.3, seed), Limits()) for seed in (5, 5)
+        attack_image(frozen, images[3:4], 0, quick(attack, "linf", 0.3, seed), Budget()) for seed in (5, 5)
     ]
     assert torch.equal(runs[0].image, runs[1].image)
     assert runs[0].queries == runs[1].queries
@@ -135,13 +135,13 @@ def test_degenerate_images_and_balls_break_no_attack(frozen, attack, norm):
     for image, epsilon in ((blank, 0.3), (grey, 1e-9), (blank, 0.0), (grey, 28.0)):
         for true_class in (0, 1):
             settings = quick(attack, norm, epsilon)
-            result = attack_image(frozen, image, true_class, settings, Limits(100))
+            result = attack_image(frozen, image, true_class, settings, Budget(100))
             assert_inside(image, result.image, norm, epsilon)
 
 
 def test_zero_epsilon_changes_nothing(frozen, images):
     for attack in ("fgsm", "pgd", "apgd", "square"):
-        result = attack_image(frozen, images[:1], 0, quick(attack, "linf", 0.0), Limits())
+        result = attack_image(frozen, images[:1], 0, quick(attack, "linf", 0.0), Budget())
         assert not result.success
         assert torch.equal(result.image, images[:1])
 

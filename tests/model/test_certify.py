@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from model.attacks import registry
 from model.attacks.ball import Ball
-from model.attacks.budget import Limits, margins
+from model.attacks.budget import Budget, margins
 from model.attacks.settings import AttackName, AttackSettings, EvaluationName
 from model.attacks.single import attack_image, shape_of_another_class
 from model.frozen import FrozenNetwork
@@ -150,7 +150,7 @@ def test_no_attack_breaks_a_certificate_at_the_certified_radius(certifier, froze
         image, true = images[index : index + 1], classes[index : index + 1]
         radius = certifier.certified_radius(image, true).item()
         asked = AttackSettings(attack, "linf", radius, steps)
-        assert not attack_image(frozen, image, int(true), asked, Limits()).success
+        assert not attack_image(frozen, image, int(true), asked, Budget()).success
     assert CERTAIN_MARGIN > 1e-5
 
 

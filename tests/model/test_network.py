@@ -16,9 +16,9 @@ any_images = hnp.arrays(
 )  # fmt: skip
 
 
-def test_network_has_the_papers_4810_learnable_numbers(network):
-    assert network.learnable_numbers() == 8 + 50 + 3200 + 1536 + 16 == 4810
-    assert WhiteBoxNetwork(NetworkConfig()).learnable_numbers() == 4810
+def test_network_has_the_papers_4810_parameters(network):
+    assert network.num_parameters() == 8 + 50 + 3200 + 1536 + 16 == 4810
+    assert WhiteBoxNetwork(NetworkConfig()).num_parameters() == 4810
 
 
 def test_ten_classes_need_no_special_case():

@@ -7,7 +7,7 @@ import torch
 
 from model.layers.affine import AffineFeature, AffineLayer, match_shapes
 from model.layers.convolutional import ConvolutionalFeature, ConvolutionalLayer, bright_map
-from model.layers.logical import LogicalFeature, LogicalLayer, XorFeature, claim
+from model.layers.logical import LogicalFeature, LogicalLayer, XorFeature, match_classes
 from model.layers.two_step import RealValuedFeature
 from model.layers.warp import warp
 
@@ -114,12 +114,12 @@ def test_affine_layer_is_sf_match_of_each_feature(small_layers):
 
 def test_logical_layer_is_sf_match_of_each_class(small_layers):
     layer, shapes = small_layers[2], torch.rand(5, 6)
-    claimed = claim(shapes, layer.expand())
+    matched = match_classes(shapes, layer.expand())
     for row, feature in enumerate(layer.features()):
         for image in range(5):
             value, pose = feature.sf_match(shapes[image])
-            assert claimed.logit[image, row].item() == pytest.approx(value.item(), abs=1e-6)
-            assert claimed.pose[image, row].item() == pose
+            assert matched.logit[image, row].item() == pytest.approx(value.item(), abs=1e-6)
+            assert matched.pose[image, row].item() == pose
 
 
 def test_logical_layer_starts_as_the_paper_says():

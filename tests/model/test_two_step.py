@@ -76,7 +76,7 @@ def test_slope_is_the_derivative(parameters, x):
 
 def test_constrain_clamps_to_the_papers_ranges():
     layer = layer_with((-1.0, 2.0), (0.6, 0.4), (0.0, 3.0, 1.0, 1.0))
-    layer.constrain_()
+    layer.project_()
     assert layer.levels.tolist() == pytest.approx([0.01, 0.99])
     assert layer.thresholds.tolist() == pytest.approx([0.49, 0.51])
     assert layer.scales.tolist() == pytest.approx([0.001, 2.0, 1.0, 1.0])

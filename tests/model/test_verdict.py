@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from model.attacks.budget import Limits
+from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.package import PREDICT_GRAPH
@@ -49,7 +49,7 @@ def test_no_attack_turns_what_is_certified(frozen, assessed):
     for attack, steps in (("pgd", 20), ("apgd", 20), ("square", 100)):
         settings = AttackSettings(attack, "linf", EPSILON, steps)
         for image, true in certified:
-            assert not attack_image(frozen, image[None], true, settings, Limits()).success
+            assert not attack_image(frozen, image[None], true, settings, Budget()).success
 
 
 def test_the_exported_model_is_taken_in_by_every_counterexample(package, assessed):
@@ -96,9 +96,9 @@ def test_without_a_search_an_open_image_is_unknown(frozen, certifier, assessed):
 
 def test_when_time_is_up_the_bound_is_all_there_is(frozen, certifier, assessed):
     some, true, known = assessed
-    late = Limits(deadline=time.monotonic() - 1)
+    late = Budget(deadline=time.monotonic() - 1)
     started = time.monotonic()
-    found = assess(frozen, certifier, some, torch.tensor(true), EPSILON, limits=late)
+    found = assess(frozen, certifier, some, torch.tensor(true), EPSILON, budget=late)
     assert time.monotonic() - started < 2
     assert [one.margin_lower_bound for one in found] == [one.margin_lower_bound for one in known]
     assert {one.certified_radius for one in found} == {None}

@@ -129,7 +129,7 @@ def test_docs_list_every_recipe_with_its_size():
     rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
     listed = {row[1].strip(" `"): (int(row[3].replace(",", "")), int(row[4])) for row in rows}
     assert listed == {
-        name: (build(recipe.network).learnable_numbers(), recipe.epochs) for name, recipe in RECIPES.items()
+        name: (build(recipe.network).num_parameters(), recipe.epochs) for name, recipe in RECIPES.items()
     }
 
 

@@ -73,13 +73,13 @@ class AblatedNetwork(nn.Module):
             return FrozenNetwork(two_step.terms(), convolutional.expand(), self.affine.expand(), rows)
         return None
 
-    def constrain_(self) -> None:
+    def project_(self) -> None:
         """Brings the layers that are there back into their allowed sets."""
         for layer in self.children():
             if isinstance(layer, (TwoStepLayer, ConvolutionalLayer, AffineLayer)):
-                layer.constrain_()
+                layer.project_()
 
-    def learnable_numbers(self) -> int:
+    def num_parameters(self) -> int:
         """Returns how many numbers training may change."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 

@@ -61,10 +61,10 @@ class ThresholdedCnnConfig(CnnConfig):
 class Baseline(nn.Module):
     """What training and evaluation ask of a network that has nothing inside to look at."""
 
-    def constrain_(self) -> None:
+    def project_(self) -> None:
         """Does nothing: every parameter may take any value."""
 
-    def learnable_numbers(self) -> int:
+    def num_parameters(self) -> int:
         """Returns how many numbers training may change."""
         return sum(parameter.numel() for parameter in self.parameters())
 

@@ -60,7 +60,7 @@ def _show_recipes(as_json: bool) -> None:
     rows = [
         {"recipe": one.name, "trains": one.title, "parameters": count, "epochs": one.epochs}
         for one in RECIPES.values()
-        for count in [build(one.network).learnable_numbers()]
+        for count in [build(one.network).num_parameters()]
     ]
     if as_json:
         print_json(rows)
