@@ -3,8 +3,8 @@
     WHITEBOX_DATA_DIR=... python -m benchmarks.certificates
 
 A case is a digit of MNIST's test set, an epsilon at which it is certified, and an attack. Certificates are
-those of interval bounds, at fixed epsilons and at each digit's own certified radius, and those that planes
-or HiGHS give where intervals prove nothing (model/verification/stages.py). What an attack
+those of interval bounds, at fixed epsilons and at each digit's own certified radius, and those that linear
+bounds or HiGHS give where intervals prove nothing (model/verification/verify.py). What an attack
 answers is brought into the ball, which is checked, and then judged by torch and by the shipped graph on
 onnxruntime: a certificate is broken unless the true class is strictly ahead on both. The settings are light,
 so that all of it ends in minutes; `whitebox evaluate` runs the attacks with all their might. As a control,
@@ -36,7 +36,7 @@ from benchmarks.certified_digits import (
 from benchmarks.measuring import save, show
 from model.attacks import registry
 from model.attacks.ball import Ball
-from model.attacks.registry import CLASSES_FOR_TARGETED_DLR
+from model.attacks.registry import autoattack_members
 from model.attacks.settings import MINIMUM_NORM, AttackSettings
 from model.attacks.unsaturated import Unsaturated
 
@@ -117,8 +117,8 @@ def run(model: str, tallies: Tallies, control: Tallies, progress: Progress) -> N
     subject = Subject.load(model)
     task = progress.add_task(f"{model}: certifying", total=None)
     groups = [*at_fixed_epsilons(subject), *at_certified_radii(subject), *by_later_stages(subject)]
-    many = len(subject.target.labels) >= CLASSES_FOR_TARGETED_DLR
-    usable = [settings for settings in ATTACKS if many or settings.attack != "apgd-t"]
+    classes = len(subject.target.labels)
+    usable = [one for one in ATTACKS if one.attack != "apgd-t" or "apgd-t" in autoattack_members(classes)]
     progress.update(task, description=model, total=len(groups) * len(usable))
     unprotected = subject.chosen[subject.right[subject.chosen]]
     uncertified = Certificates(subject, "none", CONTROL_EPSILON, unprotected)

@@ -1,7 +1,6 @@
 """Digits of MNIST's test set that a shipped model certifies, at some epsilon and by some bound."""
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,16 +12,14 @@ from benchmarks.measuring import ROOT
 from evaluation.evaluated_model import EvaluatedModel, load_model
 from evaluation.harness.onnx_network import OnnxNetwork
 from model.attacks import registry
-from model.attacks.budget import Budget, margins
+from model.attacks.budget import margins
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
-from model.verification import Certifier
-from model.verification.stages import decide
+from model.verification.verify import SearchPolicy, Verifier
 from training.data import DATA_DIR_VARIABLE, Dataset, load_mnist
 
 EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 DIGITS = 60
-BATCH = 50
 # For the later stages: how many digits at each epsilon, chosen among how many, and how many seconds for each.
 LATER_EPSILONS, LATER_DIGITS, CANDIDATES, LATER_SECONDS = (0.2, 0.3), 15, 150, 10.0
 
@@ -51,8 +48,8 @@ class Subject:
         return torch.linspace(0, len(self.pool) - 1, DIGITS).round().long()
 
     @cached_property
-    def certifier(self) -> Certifier:
-        return Certifier.of(self.target.white_box)
+    def verifier(self) -> Verifier:
+        return Verifier(self.target.white_box)
 
     @cached_property
     def on_onnxruntime(self) -> OnnxNetwork:
@@ -90,23 +87,22 @@ class Certificates:
 def at_fixed_epsilons(subject: Subject) -> Iterator[Certificates]:
     images, classes = subject.pool.images[subject.chosen], subject.pool.classes[subject.chosen]
     for epsilon in EPSILONS:
-        certified = subject.certifier.certified(images, classes, epsilon)
+        certified = subject.verifier.certified(images, classes, epsilon)
         yield Certificates(subject, "interval", epsilon, subject.chosen[certified])
 
 
 def at_certified_radii(subject: Subject) -> Iterator[Certificates]:
     images, classes = subject.pool.images[subject.chosen], subject.pool.classes[subject.chosen]
-    radii = subject.certifier.certified_radius(images, classes)
+    radii = subject.verifier.certified_radius(images, classes)
     for radius in radii[radii > 0].unique().tolist():
         yield Certificates(subject, "interval, at the radius", radius, subject.chosen[radii == radius])
 
 
 def by_later_stages(subject: Subject) -> Iterator[Certificates]:
     """Yields what intervals leave open, a first attack does not break, and linear bounds or HiGHS prove."""
-    pool, certifier = subject.pool, subject.certifier
+    pool, verifier = subject.pool, subject.verifier
     for epsilon in LATER_EPSILONS:
-        pieces = zip(pool.images.split(BATCH), pool.classes.split(BATCH), strict=True)
-        certified = torch.cat([certifier.certified(*piece, epsilon) for piece in pieces])
+        certified = verifier.certified(pool.images, pool.classes, epsilon)
         candidates = (subject.right & ~certified).nonzero()[:CANDIDATES, 0]
         stages = {row: stage_of(subject, row, epsilon) for row in standing(subject, candidates, epsilon)}
         for kind in ("linear", "milp"):
@@ -124,7 +120,7 @@ def standing(subject: Subject, rows: Tensor, epsilon: float) -> list[int]:
 
 def stage_of(subject: Subject, row: int, epsilon: float) -> str | None:
     """Returns the stage that certifies a digit, or None."""
-    budget = Budget(deadline=time.monotonic() + LATER_SECONDS)
-    image, true = subject.pool.images[row][None], int(subject.pool.classes[row])
-    decision = decide(subject.certifier, image, true, epsilon, "milp", budget)
-    return decision.stage if decision.certified else None
+    image, true = subject.pool.images[row][None], subject.pool.classes[row][None]
+    policy = SearchPolicy("milp", attack=False, seconds=LATER_SECONDS)
+    (result,) = subject.verifier.verify(image, true, epsilon, policy)
+    return result.method if result.verdict == "certified" else None

@@ -1,163 +1,93 @@
-"""The card of `whitebox certify`: for how many digits no attack within epsilon can succeed, proved."""
+"""The card of `whitebox certify`: for how many images no attack within epsilon can succeed, proved."""
 
 import json
-import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from rich.progress import Progress
-from torch import Tensor
 
-from model.attacks import registry
-from model.attacks.ball import Ball
-from model.attacks.budget import ADVERSARIAL_MARGIN, Budget, margins
-from model.attacks.settings import AttackName, AttackSettings
 from model.frozen import FrozenNetwork
 from model.package import write_atomically
-from model.verification import CERTAIN_MARGIN, Certifier
-from model.verification.stages import decide
+from model.verification.result import VerificationResult
+from model.verification.verify import SearchPolicy, Verifier
 from training.data import Dataset
 from training.versions import code_versions
 
+# Images that are verified together at all radii; one at a time where each may take seconds.
 _BATCH = 50
-_SEARCH: tuple[tuple[AttackName, int], ...] = (("apgd", 100), ("pgd", 40))
 
 Bound = Literal["interval", "exact"]
-
-
-@dataclass(frozen=True)
-class DigitVerdict:
-    """What is known about one digit of a set.
-
-    Attributes:
-        digit: Its index in the set.
-        epsilon: Radius of the ball.
-        verdict: "certified", "falsified" or "unknown".
-        stage: What decided: "interval", "linear" or "exact" bounds, an "attack", or "clean" when the
-            digit is misclassified as it is.
-        margin_lower_bound: Of the last bound that was taken.
-    """
-
-    digit: int
-    epsilon: float
-    verdict: Literal["certified", "falsified", "unknown"]
-    stage: str
-    margin_lower_bound: float
-
-
-def verdicts(
-    network: FrozenNetwork, digits: Dataset, epsilon: float, exact_seconds: float | None = None
-) -> Iterator[DigitVerdict]:
-    """Decides digit by digit: intervals for all; with `exact_seconds` attacks, planes and HiGHS for the rest.
-
-    Args:
-        network: The network.
-        digits: On which digits.
-        epsilon: Radius of the L-inf ball.
-        exact_seconds: How long HiGHS may take for one digit; None leaves open what intervals leave open.
-    """
-    certifier = Certifier.of(network)
-    batches = zip(digits.images.split(_BATCH), digits.classes.split(_BATCH), strict=True)
-    for number, (images, classes) in enumerate(batches):
-        bounds = certifier.margin_lower_bound(images, classes, epsilon).tolist()
-        for index, (image, true, bound) in enumerate(zip(images, classes.tolist(), bounds, strict=True)):
-            decided = (
-                ("certified", "interval", bound)
-                if bound > CERTAIN_MARGIN
-                else _decide_open(network, certifier, image[None], true, epsilon, bound, exact_seconds)
-            )
-            yield DigitVerdict(number * _BATCH + index, epsilon, *decided)
-
-
-_Decided = tuple[Literal["certified", "falsified", "unknown"], str, float]
-
-
-def _decide_open(
-    network: FrozenNetwork,
-    certifier: Certifier,
-    image: Tensor,
-    true: int,
-    epsilon: float,
-    bound: float,
-    seconds: float | None,
-) -> _Decided:
-    if _misclassified(network, image, true):
-        return "falsified", "clean", bound
-    if seconds is None:
-        return "unknown", "interval", bound
-    ball = Ball(image, epsilon, "linf")
-    target = registry.Target(network, image, torch.tensor([true]))
-    for attack, steps in _SEARCH:
-        found = registry.run(target, AttackSettings(attack, "linf", epsilon, steps))
-        if _misclassified(network, ball.project(found), true):
-            return "falsified", "attack", bound
-    budget = Budget(deadline=time.monotonic() + seconds)
-    decision = decide(certifier, image, true, epsilon, "milp", budget)
-    if decision.certified:
-        return "certified", decision.stage, decision.margin_lower_bound
-    suspect = decision.suspect
-    if suspect is not None and _misclassified(network, ball.project(suspect.to(image.dtype)), true):
-        return "falsified", decision.stage, decision.margin_lower_bound
-    return "unknown", decision.stage, decision.margin_lower_bound
-
-
-@torch.no_grad()
-def _misclassified(network: FrozenNetwork, image: Tensor, true: int) -> bool:
-    return float(margins(network(image), true)[0]) <= -ADVERSARIAL_MARGIN
 
 
 def certified_accuracy(
     network: FrozenNetwork,
     digits: Dataset,
-    epsilons: list[float],
+    epsilons: Sequence[float],
     exact_seconds: float | None = None,
     lines: Path | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
-    """Returns for each epsilon how many digits are certified, falsified and unknown.
+    """Returns for each epsilon how many images are certified, falsified and unknown.
 
     Args:
         network: The network.
-        digits: On which digits.
+        digits: The images.
         epsilons: Radii of the L-inf balls.
-        exact_seconds: See `verdicts`.
+        exact_seconds: Time limit an image for the bounds beyond intervals, the last of them exact; None
+            for interval bounds alone, without a search for counterexamples.
         lines: Where to write every verdict, a JSON line each.
         quiet: Whether to show no progress.
     """
-    entries, written = [], []
+    verifier, radii = Verifier(network), list(dict.fromkeys(epsilons))
+    policy = SearchPolicy(attack=False)
+    if exact_seconds is not None:
+        policy = SearchPolicy("milp", seconds=exact_seconds)
+    size = _BATCH if exact_seconds is None else 1
+    results: dict[float, list[VerificationResult]] = {epsilon: [] for epsilon in radii}
     with Progress(transient=True, disable=quiet) as progress:
-        task = progress.add_task("certifying", total=len(digits) * len(epsilons))
-        for epsilon in epsilons:
-            started, counts = time.perf_counter(), Counter[str]()
-            for verdict in verdicts(network, digits, epsilon, exact_seconds):
-                counts[verdict.verdict] += 1
-                written.append(json.dumps(asdict(verdict)))
-                progress.advance(task)
-            milliseconds = round(1000 * (time.perf_counter() - started) / len(digits), 3)
-            entries.append(_entry(epsilon, exact_seconds, counts, milliseconds))
+        task = progress.add_task("certifying", total=len(digits))
+        for images, classes in zip(digits.images.split(size), digits.classes.split(size), strict=True):
+            for epsilon, found in verifier.verify_at_each(images, classes, radii, policy).items():
+                results[epsilon] += found
+            progress.advance(task, len(images))
     if lines is not None:
-        write_atomically(lines, "".join(f"{line}\n" for line in written).encode())
-    return entries
+        write_atomically(lines, "".join(_lines(results)).encode())
+    return [_entry(epsilon, exact_seconds, found) for epsilon, found in results.items()]
 
 
-def _entry(
-    epsilon: float, exact_seconds: float | None, counts: Counter[str], milliseconds: float
-) -> dict[str, Any]:
+def _lines(results: dict[float, list[VerificationResult]]) -> list[str]:
+    """Returns every verdict as a line of JSON."""
+    return [
+        json.dumps(
+            {
+                "digit": index,
+                "epsilon": result.epsilon,
+                "verdict": result.verdict,
+                "stage": result.method,
+                "margin_lower_bound": result.margin_lower_bound,
+            }
+        )
+        + "\n"
+        for found in results.values()
+        for index, result in enumerate(found)
+    ]
+
+
+def _entry(epsilon: float, exact_seconds: float | None, results: list[VerificationResult]) -> dict[str, Any]:
     bound: Bound = "interval" if exact_seconds is None else "exact"
     limit = {} if exact_seconds is None else {"seconds_a_digit": exact_seconds}
+    counts = Counter(result.verdict for result in results)
     return {
         "epsilon": epsilon,
         "bound": bound,
         **limit,
-        "certified_accuracy": round(counts["certified"] / counts.total(), 6),
+        "certified_accuracy": round(counts["certified"] / len(results), 6),
         "certified": counts["certified"],
         "falsified": counts["falsified"],
         "unknown": counts["unknown"],
-        "milliseconds_an_image": milliseconds,
+        "milliseconds_an_image": round(1000 * sum(one.seconds for one in results) / len(results), 3),
     }
 
 

@@ -20,9 +20,8 @@ from model.attacks.ball import Ball
 from model.attacks.budget import margins
 from model.attacks.unsaturated import Unsaturated
 from model.frozen import FrozenNetwork
-from model.verification import Certifier
+from model.verification.verify import Verifier
 
-_CERTIFY_BATCH = 16
 _BY_GRADIENT = frozenset({"fgsm", "pgd", "apgd", "apgd-t", "fab"})
 
 
@@ -145,9 +144,7 @@ def _certified(job: Job, epsilon: float) -> Tensor:
     """Tells which images are certified at epsilon: (N,)."""
     if job.backends.white_box is None:
         return torch.zeros(len(job.images), dtype=torch.bool)
-    certifier = Certifier.of(job.backends.white_box)
-    pieces = zip(job.images.split(_CERTIFY_BATCH), job.classes.split(_CERTIFY_BATCH), strict=True)
-    return torch.cat([certifier.certified(images, classes, epsilon) for images, classes in pieces])
+    return Verifier(job.backends.white_box).certified(job.images, job.classes, epsilon)
 
 
 @torch.no_grad()

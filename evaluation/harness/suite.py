@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.attacks.registry import CLASSES_FOR_TARGETED_DLR
+from model.attacks.registry import autoattack_members
 from model.attacks.settings import AttackSettings
 from training.errors import TrainingError
 
@@ -15,10 +15,7 @@ CURVE_SAMPLE = 300
 BOUNDARY_SAMPLE = 100
 
 QUICK = ("fgsm", "pgd-40", "apgd-ce")
-# These together are AutoAttack: the set for two or three classes, and the standard one.
 AUTO = "auto"
-AUTO_MEMBERS = ("apgd-ce", "fab-t", "square")
-AUTO_MEMBERS_OF_MANY = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 # A certificate may stand in for these; the others are cheap and run on every image as a cross-check.
 EXPENSIVE = frozenset({"pgd-100x10", "apgd-t", "fab-t", "square", "bpda", "movable"})
@@ -124,8 +121,9 @@ def rows(epsilon: float) -> dict[str, Attack]:
 
 
 def auto_members(classes: int) -> tuple[str, ...]:
-    """Returns the attacks that make up AutoAttack for so many classes."""
-    return AUTO_MEMBERS_OF_MANY if classes >= CLASSES_FOR_TARGETED_DLR else AUTO_MEMBERS
+    """Returns the names of the rows that make up AutoAttack for so many classes."""
+    members = autoattack_members(classes)
+    return tuple(name for name, row in rows(1.0).items() if row.settings.attack in members)
 
 
 def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> Suite:
@@ -139,7 +137,7 @@ def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> S
     """
     left_out = {name for name in NEED_WHITE_BOX if not white_box}
     left_out |= set() if smooth else {"bpda"}
-    left_out |= set() if classes >= CLASSES_FOR_TARGETED_DLR else {"apgd-t"}
+    left_out |= {"apgd-t"} - set(autoattack_members(classes))
     attacks = [attack for name, attack in rows(epsilon).items() if name not in left_out]
     certified = sorted({0.0, epsilon, *CERTIFIED_EPSILONS, *CURVE_EPSILONS})
     certificates = [Certificate(e) for e in certified] if white_box else []

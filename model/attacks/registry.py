@@ -1,9 +1,8 @@
-"""The attacks by name. Each takes a model and a batch and returns its best images.
+"""The attacks by name. Each takes a model and a batch of images and returns its best attempts.
 
-fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, fab and square pyautoattack's. `auto`
-is AutoAttack (Croce & Hein 2020): with two or three classes APGD-CE, FAB-T and Square, since the DLR loss
-needs three classes and its targeted form four; with more classes the standard set. apgd-t, bpda and movable
-are for evaluation only: they need many classes or a look inside.
+fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, apgd-t, fab and square pyautoattack's.
+`auto` is AutoAttack: its members are `AUTOATTACK`. apgd-t, bpda and movable are for evaluation only: they
+need many classes or access to the layers.
 """
 
 import os
@@ -27,6 +26,9 @@ from model.attacks.movable import move
 from model.attacks.settings import AttackName, AttackSettings, EvaluationName
 from model.frozen import FrozenNetwork
 
+# The members of AutoAttack (Croce & Hein 2020) in their order: APGD-CE, targeted APGD-DLR, FAB-T and Square.
+AUTOATTACK: tuple[AttackName | EvaluationName, ...] = ("apgd", "apgd-t", "fab", "square")
+# The targeted DLR loss compares the logits of four classes.
 CLASSES_FOR_TARGETED_DLR = 4
 # Of the surrogate's maxima, one a restart, around: sharp ones follow the network, blunt ones see farther.
 _TEMPERATURES = (0.01, 0.03)
@@ -223,19 +225,22 @@ def _square(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
+def autoattack_members(classes: int) -> tuple[AttackName | EvaluationName, ...]:
+    """Returns the attacks that make up AutoAttack for so many classes."""
+    many = classes >= CLASSES_FOR_TARGETED_DLR
+    return tuple(name for name in AUTOATTACK if many or name != "apgd-t")
+
+
 def _auto(target: Target, settings: AttackSettings) -> Tensor:
-    """Each attack of the set on the images that withstood those before."""
-    members: list[tuple[AttackName, Runner]] = [("apgd", _apgd), ("fab", _fab), ("square", _square)]
-    if target.other_classes() + 1 >= CLASSES_FOR_TARGETED_DLR:
-        members.insert(1, ("apgd", _apgd_targeted))
+    """Each member of AutoAttack on the images that are still classified correctly."""
     best = target.images.clone()
-    for name, member in members:
+    for name in autoattack_members(target.other_classes() + 1):
         robust = target.is_correct(best)
         if not robust.any():
             break
         steps = None if name == "square" else settings.steps
         left = target.select(robust)
-        found = member(left, replace(settings, attack=name, steps=steps))
+        found = _RUNNERS[name](left, replace(settings, attack=name, steps=steps))
         fooled = ~left.is_correct(found)
         best[robust.nonzero()[fooled][:, 0]] = found[fooled]
     return best

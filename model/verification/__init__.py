@@ -1,9 +1,5 @@
-"""Certificates: for which images provably no attack in an L-inf ball can succeed.
+"""Verification: proofs that no image of an L-inf ball is classified otherwise, or a counterexample.
 
-certifier.py bounds the margin by intervals, at once for many images; dual.py by planes, tighter; exact.py
-asks HiGHS. stages.py goes from one to the next for one image.
+`verify.Verifier` decides. interval_bounds.py bounds the margin of many images at once; linear_bounds.py and
+lagrangian.py bound it more tightly, one image at a time; milp.py asks HiGHS.
 """
-
-from model.verification.certifier import CERTAIN_MARGIN, Certifier
-
-__all__ = ["CERTAIN_MARGIN", "Certifier"]

@@ -2,23 +2,29 @@
 
 The two-step layer is monotone in each pixel, so its interval is exact. A kernel's response is linear in the
 patch, so its interval is exact; hence so is the upper bound of the maximum over kernels, while its lower
-bound is the best of the kernels' lower bounds. The same holds for templates. The margin subtracts the
-rows of the logical layer before it bounds: for every pose of a wrong class, the best pose of the right one.
+bound is the largest of the kernels' lower bounds. The same holds for templates. For the margin, the rows of
+the logical layer are subtracted before bounding: for every pose of a wrong class, the best pose of the true
+class (pairwise margins).
 
-The functions take any floating type and are differentiable: certificates use them in float64
-(model/certify), training in float32 (training/certified.py).
+The functions take any floating type and are differentiable: verification uses them in float64
+(`IntervalBounds`), training in float32 (training/certified.py).
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.frozen import FrozenNetwork
 from model.layers.two_step import TwoStepTerms, two_step
 
 # Images whose responses to all kernels are held at once: they stay in the cache.
 _IMAGES_IN_CACHE = 8
+# The ball is widened by this, so that a pixel that lands exactly on a threshold counts as movable.
+_OUTWARD = 1e-7
 
 
 class Interval(NamedTuple):
@@ -28,14 +34,70 @@ class Interval(NamedTuple):
     upper: Tensor
 
 
-def two_step_interval(images: Tensor, epsilon: float, terms: TwoStepTerms) -> Interval:
+@dataclass(frozen=True)
+class IntervalBounds:
+    """The interval bounds of a frozen network, in float64.
+
+    Attributes:
+        terms: The two-step layer's closed form.
+        kernels: (K, k, k), all filters in all rotations.
+        templates: (F, P, H, W).
+        rows: (classes, poses, F).
+    """
+
+    terms: TwoStepTerms
+    kernels: Tensor
+    templates: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, network: FrozenNetwork) -> "IntervalBounds":
+        """Converts a network's tensors to float64."""
+        return cls(
+            TwoStepTerms(*(term.double() for term in network.terms)),
+            network.kernels.flatten(0, 1).double(),
+            network.templates.double(),
+            network.rows.double(),
+        )
+
+    @torch.no_grad()
+    def margin(self, images: Tensor, classes: Tensor, epsilon: float | Tensor) -> Tensor:
+        """Bounds the margin of the true class over the ball from below.
+
+        Args:
+            images: (N, 1, H, W) in [0, 1].
+            classes: (N,) the true class indices.
+            epsilon: Radius of the L-inf ball, cut with the box [0, 1]; one for all images, or (N,).
+
+        Returns:
+            (N,) float64: no image in the ball has a smaller margin.
+        """
+        bright = bright_interval(self.two_step_box(images, epsilon), self._ends)
+        shapes = shape_interval(bright, self.templates, self._magnitudes)
+        return margin_lower_bound(shapes, self.rows, classes)
+
+    def two_step_box(self, images: Tensor, epsilon: float | Tensor) -> Interval:
+        """Returns the exact range of the two-step maps of (N, 1, H, W) images over their balls."""
+        radius = torch.as_tensor(epsilon, dtype=torch.float64).view(-1, 1, 1, 1)
+        return two_step_interval(images.double(), radius + _OUTWARD, self.terms)
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        return both_ends(self.kernels)
+
+    @cached_property
+    def _magnitudes(self) -> Tensor:
+        return self.templates.abs()
+
+
+def two_step_interval(images: Tensor, epsilon: float | Tensor, terms: TwoStepTerms) -> Interval:
     """Bounds the two-step layer over the ball, exactly: (N, 1, H, W)."""
     lower, upper = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     return Interval(two_step(lower, terms), two_step(upper, terms))
 
 
 def both_ends(kernels: Tensor) -> Tensor:
-    """Returns filters (2 * K, 2, k, k) that map a box's centre and radius to both ends of K responses.
+    """Returns filters (2 * K, 2, k, k) that map a box's centre and radius to both bounds of K responses.
 
     Around the centre a response moves by at most |kernel| times the box's radius.
     """
@@ -69,7 +131,7 @@ def shape_interval(bright: Interval, templates: Tensor, magnitudes: Tensor | Non
     Args:
         bright: (N, 1, H, W) each.
         templates: (F, P, H, W).
-        magnitudes: Their absolute values, for those who ask often.
+        magnitudes: Their absolute values, if the caller has them already.
     """
     count, poses = templates.shape[:2]
     flat = Interval(bright.lower.flatten(1), bright.upper.flatten(1))
@@ -103,7 +165,7 @@ def margin_lower_bound(shapes: Interval, rows: Tensor, classes: Tensor) -> Tenso
 def linear_interval(values: Interval, weights: Tensor, magnitudes: Tensor | None = None) -> Interval:
     """Bounds values @ weights.T over the box, exactly for each output: (..., I) and (..., O, I).
 
-    `magnitudes` are the absolute weights; whoever keeps them saves their computation.
+    `magnitudes` are the absolute weights, if the caller has them already.
     """
     magnitudes = weights.abs() if magnitudes is None else magnitudes
     centre = (values.lower + values.upper) / 2 @ weights.mT

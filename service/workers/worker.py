@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -22,11 +22,10 @@ from model.attacks.ball import distance
 from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
-from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
 from model.package import read_package
-from model.verification import Certifier
-from model.verification.verdict import Assessment, assess
+from model.verification.result import VerificationResult
+from model.verification.verify import SearchPolicy, Verifier
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
 # Models replaced while the service runs stay until so many others have come.
@@ -35,29 +34,22 @@ _MOST_MODELS = 32
 Say = Callable[[dict[str, Any]], None]
 
 
-class Model(NamedTuple):
-    """A network with its bounds."""
-
-    network: FrozenNetwork
-    certifier: Certifier
-
-
 class Models:
-    """The networks in use, opened when they are first asked for."""
+    """The networks in use with their verifiers, loaded when they are first asked for."""
 
     def __init__(self) -> None:
-        self._models: dict[tuple[str, str], Model] = {}
+        self._models: dict[tuple[str, str], Verifier] = {}
 
     def load(self, directory: str) -> str:
         """Opens the package that is now in a directory and returns its digest."""
         package = read_package(Path(directory))
         network = WhiteBoxNetwork.from_package(package).freeze()
-        self._models[directory, package.digest] = Model(network, Certifier.of(network))
+        self._models[directory, package.digest] = Verifier(network)
         if len(self._models) > _MOST_MODELS:
             self._models.pop(next(iter(self._models)))
         return package.digest
 
-    def get(self, directory: str, digest: str) -> Model:
+    def get(self, directory: str, digest: str) -> Verifier:
         """Returns the network of a package.
 
         Raises:
@@ -89,7 +81,7 @@ def main(packages: list[str]) -> None:
             say({"error": f"{type(error).__name__}: {error}"})
 
 
-def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
+def _attack(verifier: Verifier, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
     image = _images([job["image"]])
     budget = Budget(
         queries=job["query_budget"],
@@ -97,7 +89,7 @@ def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: 
         cancelled=cancelled.is_set,
     )
     settings = AttackSettings(**job["settings"])
-    result = attack_image(model.network, image, job["true_class"], settings, budget, _reporter(say))
+    result = attack_image(verifier.network, image, job["true_class"], settings, budget, _reporter(say))
     return {
         "success": result.success,
         "image": result.image.flatten().tolist(),
@@ -107,20 +99,14 @@ def _attack(model: Model, job: dict[str, Any], cancelled: threading.Event, say: 
     }
 
 
-def _certify(model: Model, job: dict[str, Any], cancelled: threading.Event, _say: Say) -> dict[str, Any]:
+def _certify(
+    verifier: Verifier, job: dict[str, Any], cancelled: threading.Event, _say: Say
+) -> dict[str, Any]:
     images = _images(job["images"])
     budget = Budget(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
-    found = assess(
-        model.network,
-        model.certifier,
-        images,
-        torch.tensor(job["true_classes"]),
-        job["epsilon"],
-        job["radius"],
-        job["counterexample"],
-        budget,
-    )
-    return {"assessments": [_plain(one, image) for one, image in zip(found, images, strict=True)]}
+    policy = SearchPolicy(attack=job["counterexample"], radius=job["radius"])
+    results = verifier.verify(images, torch.tensor(job["true_classes"]), job["epsilon"], policy, budget)
+    return {"assessments": [_plain(one, image) for one, image in zip(results, images, strict=True)]}
 
 
 def _images(pixels: list[list[float]]) -> torch.Tensor:
@@ -128,22 +114,22 @@ def _images(pixels: list[list[float]]) -> torch.Tensor:
     return torch.from_numpy(np.array(pixels, np.float32)).view(-1, 1, 28, 28)
 
 
-def _plain(assessment: Assessment, image: torch.Tensor) -> dict[str, Any]:
+def _plain(result: VerificationResult, image: torch.Tensor) -> dict[str, Any]:
     plain: dict[str, Any] = {
-        "verdict": assessment.verdict,
-        "margin_lower_bound": assessment.margin_lower_bound,
+        "verdict": result.verdict,
+        "margin_lower_bound": result.margin_lower_bound,
     }
-    if assessment.certified_radius is not None:
-        plain["certified_radius"] = assessment.certified_radius
-    if assessment.counterexample is not None:
+    if result.certified_radius is not None:
+        plain["certified_radius"] = result.certified_radius
+    if result.counterexample is not None:
         plain["counterexample"] = {
-            "image": assessment.counterexample.flatten().tolist(),
-            "distance": asdict(distance(image, assessment.counterexample[0])),
+            "image": result.counterexample.flatten().tolist(),
+            "distance": asdict(distance(image, result.counterexample[0])),
         }
     return plain
 
 
-_WORK: dict[str, Callable[[Model, dict[str, Any], threading.Event, Say], dict[str, Any]]] = {
+_WORK: dict[str, Callable[[Verifier, dict[str, Any], threading.Event, Say], dict[str, Any]]] = {
     "attack": _attack,
     "certify": _certify,
 }

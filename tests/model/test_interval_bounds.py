@@ -1,4 +1,4 @@
-"""Certificates: the bounds really bound, and no attack breaks a certificate."""
+"""Interval bounds: they hold at every layer, and no attack breaks a certificate."""
 
 from typing import get_args
 
@@ -16,7 +16,6 @@ from model.attacks.settings import AttackName, AttackSettings, EvaluationName
 from model.attacks.single import attack_image, shape_of_another_class
 from model.frozen import FrozenNetwork
 from model.layers.convolutional import bright_map
-from model.verification import CERTAIN_MARGIN, Certifier
 from model.verification.interval_bounds import (
     Interval,
     both_ends,
@@ -26,13 +25,14 @@ from model.verification.interval_bounds import (
     shape_interval,
     two_step_interval,
 )
+from model.verification.verify import CERTAIN_MARGIN, Verifier
 
 pixels = hnp.arrays(np.float32, (1, 1, 28, 28), elements=st.floats(0, 1, width=32))
 
 
 @pytest.fixture(scope="module")
-def certifier(frozen) -> Certifier:
-    return Certifier.of(frozen)
+def verifier(frozen) -> Verifier:
+    return Verifier(frozen)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_margin_takes_the_best_right_pose_for_every_wrong_one():
     assert margin_lower_bound(shapes, rows, torch.tensor([0])).tolist() == [4]
 
 
-def test_without_a_ball_the_bound_is_the_margin(certifier, frozen, images, classes):
-    bound = certifier.margin_lower_bound(images[:100], classes[:100], 0.0)
+def test_without_a_ball_the_bound_is_the_margin(verifier, frozen, images, classes):
+    bound = verifier.margin_lower_bound(images[:100], classes[:100], 0.0)
     logits = frozen(images[:100])
     margin = [margins(row[None], int(true)).item() for row, true in zip(logits, classes[:100], strict=True)]
     assert bound.tolist() == pytest.approx(margin, abs=1e-4)
@@ -68,30 +68,30 @@ def assert_between(value: torch.Tensor, bounds: Interval) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(centre=pixels, direction=pixels, epsilon=st.floats(0, 0.5), true=st.integers(0, 1))
-def test_every_layer_stays_within_its_bounds(frozen, certifier, centre, direction, epsilon, true):
+def test_every_layer_stays_within_its_bounds(frozen, verifier, centre, direction, epsilon, true):
     image = torch.from_numpy(centre).double()
     moved = (image + epsilon * (2 * torch.from_numpy(direction).double() - 1)).clamp(0, 1)
-    assert_layers_within(frozen, certifier, image, moved, epsilon, true)
+    assert_layers_within(frozen, verifier, image, moved, epsilon, true)
 
 
-def test_every_layer_stays_within_its_bounds_at_corners_of_real_balls(frozen, certifier, images):
+def test_every_layer_stays_within_its_bounds_at_corners_of_real_balls(frozen, verifier, images):
     generator = torch.Generator().manual_seed(0)
     for image in images[::25].double():
         sign = torch.randint(0, 2, image.shape, generator=generator).double() * 2 - 1
         moved = (image + 0.2 * sign).clamp(0, 1)
-        assert_layers_within(frozen, certifier, image[None], moved[None], 0.2, 0)
+        assert_layers_within(frozen, verifier, image[None], moved[None], 0.2, 0)
 
 
-def assert_layers_within(frozen, certifier, image, moved, epsilon, true):
+def assert_layers_within(frozen, verifier, image, moved, epsilon, true):
     exact = FrozenNetwork(*_parts(frozen)).double()
     trace = exact.trace(moved)
-    two_step = two_step_interval(image, epsilon + 1e-12, certifier.terms)
-    bright = bright_interval(two_step, both_ends(certifier.kernels))
-    shapes = shape_interval(bright, certifier.templates)
+    two_step = two_step_interval(image, epsilon + 1e-12, verifier.bounds.terms)
+    bright = bright_interval(two_step, both_ends(verifier.bounds.kernels))
+    shapes = shape_interval(bright, verifier.bounds.templates)
     assert_between(trace.two_step[:, None], two_step)
-    assert_between(bright_map(trace.two_step[:, None], certifier.kernels).value, bright)
+    assert_between(bright_map(trace.two_step[:, None], verifier.bounds.kernels).value, bright)
     assert_between(trace.shapes, shapes)
-    bound = certifier.margin_lower_bound(image, torch.tensor([true]), epsilon)
+    bound = verifier.margin_lower_bound(image, torch.tensor([true]), epsilon)
     assert margins(trace.logits, true).item() >= bound.item() - 1e-9
 
 
@@ -99,40 +99,40 @@ def _parts(frozen):
     return frozen.terms, frozen.kernels, frozen.templates, frozen.rows
 
 
-def test_bounds_fall_as_epsilon_grows(certifier, images, classes):
+def test_bounds_fall_as_epsilon_grows(verifier, images, classes):
     previous = torch.full((40,), torch.inf, dtype=torch.float64)
     for epsilon in np.linspace(0, 0.5, 11):
-        bound = certifier.margin_lower_bound(images[::25], classes[::25], float(epsilon))
+        bound = verifier.margin_lower_bound(images[::25], classes[::25], float(epsilon))
         assert (bound <= previous).all()
         previous = bound
 
 
-def test_an_image_is_certified_at_its_radius_and_not_much_beyond(certifier, images, classes):
+def test_an_image_is_certified_at_its_radius_and_not_much_beyond(verifier, images, classes):
     some, true = images[::125], classes[::125]
-    radius = certifier.certified_radius(some, true)
+    radius = verifier.certified_radius(some, true)
     assert (radius > 0).all()
     for image, label, each in zip(some[:, None], true[:, None], radius.tolist(), strict=True):
-        assert certifier.certified(image, label, each)
-        assert not certifier.certified(image, label, each + 0.002)
+        assert verifier.certified(image, label, each)
+        assert not verifier.certified(image, label, each + 0.002)
 
 
-def test_a_misclassified_image_has_no_certificate(certifier, frozen, images):
+def test_a_misclassified_image_has_no_certificate(verifier, frozen, images):
     wrong = frozen(images[:20]).argmin(dim=1)
-    assert not certifier.certified(images[:20], wrong, 0.0).any()
-    assert certifier.certified_radius(images[:3], wrong[:3]).tolist() == [0, 0, 0]
+    assert not verifier.certified(images[:20], wrong, 0.0).any()
+    assert verifier.certified_radius(images[:3], wrong[:3]).tolist() == [0, 0, 0]
 
 
-def test_the_answer_does_not_depend_on_batch_mates(certifier, images, classes):
-    together = certifier.margin_lower_bound(images[:20], classes[:20], 0.1)
-    alone = certifier.margin_lower_bound(images[7:8], classes[7:8], 0.1)
+def test_the_answer_does_not_depend_on_batch_mates(verifier, images, classes):
+    together = verifier.margin_lower_bound(images[:20], classes[:20], 0.1)
+    alone = verifier.margin_lower_bound(images[7:8], classes[7:8], 0.1)
     assert together[7].item() == pytest.approx(alone.item(), abs=1e-9)
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "pgd", "apgd", "fab", "square", "deepfool"])
 @pytest.mark.parametrize("epsilon", [0.1, 0.2])
-def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, attack, epsilon):
+def test_no_attack_breaks_a_certificate(verifier, frozen, images, classes, attack, epsilon):
     some, true = images[::16], classes[::16]
-    holds = certifier.certified(some, true, epsilon)
+    holds = verifier.certified(some, true, epsilon)
     assert holds.sum() > 20  # there are certificates to break
     some, true = some[holds], true[holds]
     steps = 100 if attack == "square" else 20
@@ -144,11 +144,11 @@ def test_no_attack_breaks_a_certificate(certifier, frozen, images, classes, atta
 
 
 @pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "boundary", "hopskipjump"])
-def test_no_attack_breaks_a_certificate_at_the_certified_radius(certifier, frozen, images, classes, attack):
+def test_no_attack_breaks_a_certificate_at_the_certified_radius(verifier, frozen, images, classes, attack):
     steps = {"square": 300, "boundary": 200, "hopskipjump": 3}.get(attack, 40)
     for index in range(0, 1000, 250):
         image, true = images[index : index + 1], classes[index : index + 1]
-        radius = certifier.certified_radius(image, true).item()
+        radius = verifier.certified_radius(image, true).item()
         asked = AttackSettings(attack, "linf", radius, steps)
         assert not attack_image(frozen, image, int(true), asked, Budget()).success
     assert CERTAIN_MARGIN > 1e-5
@@ -183,11 +183,11 @@ def test_the_property_covers_the_registry():
     seed=st.integers(0, 2**31 - 1),
 )
 def test_whatever_the_image_the_epsilon_and_the_attack_a_certificate_holds(
-    certifier, frozen, images, classes, index, share, attack, seed
+    verifier, frozen, images, classes, index, share, attack, seed
 ):
     image, true = images[index : index + 1], classes[index : index + 1]
-    epsilon = share * certifier.certified_radius(image, true).item()
-    assume(epsilon > 0 and certifier.certified(image, true, epsilon))
+    epsilon = share * verifier.certified_radius(image, true).item()
+    assume(epsilon > 0 and verifier.certified(image, true, epsilon))
     start = shape_of_another_class(frozen, int(true))
     target = registry.Target(frozen, image, true, lambda _images, _classes: start, frozen)
     found = registry.run(target, AttackSettings(attack, "linf", epsilon, LIGHT_STEPS[attack], seed=seed))

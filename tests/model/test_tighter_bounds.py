@@ -1,6 +1,4 @@
-"""LinearBounds and HiGHS prove more than intervals, and never what an attack disproves."""
-
-import time
+"""Lagrangian bounds and HiGHS prove more than intervals, and never what an attack disproves."""
 
 import numpy as np
 import pytest
@@ -13,11 +11,10 @@ from model.attacks.settings import AttackSettings
 from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
 from model.package import read_package
-from model.verification import CERTAIN_MARGIN, Certifier
 from model.verification.interval_bounds import Interval
 from model.verification.lagrangian import LagrangianMarginProblem
 from model.verification.linear_bounds import LinearBounds
-from model.verification.stages import decide
+from model.verification.verify import CERTAIN_MARGIN, SearchPolicy, Verifier
 
 EPSILON = 0.3
 
@@ -30,16 +27,15 @@ def certified():
 
 
 @pytest.fixture(scope="module")
-def certifier(certified):
-    return Certifier.of(certified)
+def verifier(certified):
+    return Verifier(certified)
 
 
 @pytest.fixture(scope="module")
-def left_open(certified, certifier, images, digits):
+def left_open(certified, verifier, images, digits):
     """Digits that are classified right but not certified by intervals: images, classes, broken by APGD."""
     classes = torch.from_numpy((digits[1] == 5).astype(np.int64))
-    pieces = zip(images.split(50), classes.split(50), strict=True)
-    bounds = torch.cat([certifier.margin_lower_bound(*piece, EPSILON) for piece in pieces])
+    bounds = verifier.margin_lower_bound(images, classes, EPSILON)
     right = certified(images).argmax(dim=1) == classes
     chosen = (right & (bounds <= CERTAIN_MARGIN)).nonzero()[:, 0]
     target = registry.Target(certified, images[chosen], classes[chosen])
@@ -47,50 +43,45 @@ def left_open(certified, certifier, images, digits):
     return images[chosen], classes[chosen], ~target.is_correct(found)
 
 
-def problems(certifier, image, true):
-    box = Interval(*(bound.flatten() for bound in certifier.two_step_box(image, EPSILON)))
-    linear = LinearBounds.over(box, certifier.kernels, (28, 28))
-    return linear, LagrangianMarginProblem.against_every_pose(
-        linear, certifier.templates, certifier.rows, true
-    )
+def problems(verifier, image, true):
+    bounds = verifier.bounds
+    box = Interval(*(bound.flatten() for bound in bounds.two_step_box(image, EPSILON)))
+    linear = LinearBounds.over(box, bounds.kernels, (28, 28))
+    return linear, LagrangianMarginProblem.against_every_pose(linear, bounds.templates, bounds.rows, true)
 
 
-def test_what_an_attack_breaks_no_stage_certifies(certifier, left_open):
+def verified(verifier, images, classes, bound):
+    policy = SearchPolicy(bound, attack=False, seconds=20)
+    return verifier.verify(images, classes, EPSILON, policy)
+
+
+def test_what_an_attack_breaks_no_bound_certifies(verifier, left_open):
     images, classes, broken = left_open
     assert broken.any()
-    for index in broken.nonzero()[:6, 0].tolist():
-        budget = Budget(deadline=time.monotonic() + 20)
-        decision = decide(certifier, images[index][None], int(classes[index]), EPSILON, "linear", budget)
-        assert not decision.certified
+    some = broken.nonzero()[:6, 0]
+    for result in verified(verifier, images[some], classes[some], "linear"):
+        assert (result.verdict, result.method) == ("unknown", "linear")
 
 
-def test_later_stages_certify_what_intervals_leave_open(certified, certifier, left_open):
+def test_tighter_bounds_certify_what_intervals_leave_open(certified, verifier, left_open):
     images, classes, broken = left_open
-    decisions = {
-        index: decide(
-            certifier,
-            images[index][None],
-            int(classes[index]),
-            EPSILON,
-            "milp",
-            Budget(deadline=time.monotonic() + 20),
-        )
-        for index in (~broken).nonzero()[:3, 0].tolist()
-    }
-    proved = [index for index, decision in decisions.items() if decision.certified]
-    assert proved
+    some = (~broken).nonzero()[:3, 0]
+    results = verified(verifier, images[some], classes[some], "milp")
+    proved = some[[result.verdict == "certified" for result in results]]
+    assert len(proved)
+    assert {result.method for result in results if result.verdict == "certified"} <= {"linear", "milp"}
     target = registry.Target(certified, images[proved], classes[proved])
     for attack, steps in (("pgd", 100), ("fgsm", None), ("square", 500)):
         found = registry.run(target, AttackSettings(attack, "linf", EPSILON, steps, restarts=2))
         assert target.is_correct(found).all()
 
 
-def test_linear_hold_at_points_of_the_box_and_beat_intervals(certified, certifier, left_open):
+def test_linear_bounds_hold_at_points_of_the_box_and_beat_intervals(certified, verifier, left_open):
     images, classes, broken = left_open
     index = int((~broken).nonzero()[0, 0])
     image, true = images[index][None], int(classes[index])
-    linear, against = problems(certifier, image, true)
-    worst = min(against, key=LagrangianMarginProblem.interval_bound)
+    linear, pairs = problems(verifier, image, true)
+    worst = min(pairs, key=LagrangianMarginProblem.interval_bound)
     bound = worst.lagrangian_bound(CERTAIN_MARGIN, Budget())
     assert bound > worst.interval_bound()
     generator = torch.Generator().manual_seed(0)
