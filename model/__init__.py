@@ -1,5 +1,5 @@
-"""What the white-box network is: semantic features, the network, its trace, its package on disk.
+"""The white-box network: layers of semantic features, attacks on it, its verification, its package on disk.
 
-Importing this package imports nothing heavy, and `model.package` needs no torch, so that a server
-can read a model package without it.
+Importing this package imports nothing else; `model.package` and `model.attacks.settings` need no torch, so
+that a server can use them without it.
 """

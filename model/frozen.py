@@ -1,4 +1,4 @@
-"""The network for inference: poses expanded once into plain tensors, and the trace of an answer."""
+"""The network for inference: poses expanded once into plain tensors, and the trace of a prediction."""
 
 from dataclasses import dataclass, fields
 
@@ -16,24 +16,24 @@ from model.layers.two_step import TwoStepTerms, two_step, two_step_slope
 class Trace:
     """Everything that the network computed for N images: an exact explanation.
 
-    Behind the two-step layer the network is piecewise linear without biases, so for every image and
+    After the two-step layer the network is piecewise linear without biases, so for every image and
     class these four sums are all equal to the logit, up to rounding (1e-4):
     `contributions` over shapes, `attribution_bright` and `attribution_two_step` over pixels.
 
     Attributes:
         logits: (N, classes).
-        two_step: (N, 28, 28), each pixel as OFF (-1), MEH (0) or ON (1) and between.
-        bright: (N, 28, 28), output of the convolutional layer.
-        kernel: (N, 28, 28), index of the winning filter at each pixel.
-        rotation: (N, 28, 28), index of the winning rotation at each pixel.
+        two_step: (N, H, W), each pixel as OFF (-1), MEH (0) or ON (1) and between.
+        bright: (N, H, W), output of the convolutional layer.
+        kernel: (N, H, W), index of the winning filter at each pixel.
+        rotation: (N, H, W), index of the winning rotation at each pixel.
         shapes: (N, shapes), activation of each affine feature.
         pose: (N, shapes), index of each feature's winning pose.
-        templates: (N, shapes, 28, 28), each feature in its winning pose, of norm 1.
+        templates: (N, shapes, H, W), each feature in its winning pose, of norm 1.
         claim_pose: (N, classes), index of the winning pose of each class: which of its own shapes.
         contributions: (N, classes, shapes), what each shape adds to each logit.
-        attribution_bright: (N, classes, 28, 28), what each pixel of the bright map adds.
-        attribution_two_step: (N, classes, 28, 28), what each pixel of the two-step map adds.
-        gradient: (N, classes, 28, 28), d logit / d image.
+        attribution_bright: (N, classes, H, W), what each pixel of the bright map adds.
+        attribution_two_step: (N, classes, H, W), what each pixel of the two-step map adds.
+        gradient: (N, classes, H, W), d logit / d image.
     """
 
     logits: Tensor
@@ -62,7 +62,7 @@ class FrozenNetwork(nn.Module):
     Args:
         terms: The two-step layer's closed form.
         kernels: (filters, rotations, k, k).
-        templates: (shapes, poses, 28, 28).
+        templates: (shapes, poses, H, W).
         rows: (classes, poses, shapes).
     """
 
@@ -83,25 +83,25 @@ class FrozenNetwork(nn.Module):
         return TwoStepTerms(*(getattr(self, f"two_step_{name}") for name in TwoStepTerms._fields))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
+        """Maps images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
         return self.behind_two_step(two_step(image, self.terms))
 
     def behind_two_step(self, pixels: Tensor) -> Tensor:
-        """Maps two-step maps (N, 1, 28, 28) in [-1, 1] to logits (N, classes)."""
+        """Maps two-step maps (N, 1, H, W) in [-1, 1] to logits (N, classes)."""
         bright = bright_map(pixels, self.kernels.flatten(0, 1)).value
         shapes = match_shapes(bright, self.templates).activation
         return match_classes(shapes, self.rows).logit
 
     def trace(self, image: Tensor) -> Trace:
-        """Returns the forward pass of images (N, 1, 28, 28) with everything it decided."""
+        """Returns the forward pass of images (N, 1, H, W) with all intermediate results."""
         pixels = two_step(image, self.terms)
         response = bright_map(pixels, self.kernels.flatten(0, 1))
         shape = match_shapes(response.value, self.templates)
         classes = match_classes(shape.activation, self.rows)
 
-        templates = _chosen(self.templates, shape.pose)  # (N, F, 28, 28)
+        templates = _chosen(self.templates, shape.pose)  # (N, F, H, W)
         rows = _chosen(self.rows, classes.pose)  # (N, C, F)
-        seen = rows * (shape.activation > 0)[:, None]  # a shape that ReLU silenced adds nothing
+        seen = rows * (shape.activation > 0)[:, None]  # a shape that ReLU set to 0 adds nothing
         weight_bright = (seen @ templates.flatten(2)).unflatten(2, image.shape[2:])
         weight_pixels = self._through_kernels(weight_bright, response.value > 0, response.winner)
         rotations = self.kernels.shape[1]

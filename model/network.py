@@ -21,7 +21,7 @@ class NetworkConfig:
     """The sizes of a network; the defaults are the paper's, with 4,810 parameters.
 
     Attributes:
-        labels: The digit that each logit stands for, in order.
+        labels: The label of each logit, in order.
         kernels: Filters of the convolutional feature.
         kernel_size: Side of a filter in pixels, odd.
         rotations: Fixed rotations of each filter.
@@ -76,9 +76,9 @@ class WhiteBoxNetwork(nn.Module):
         return network.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
-        pixels = self.two_step(image)  # (N, 1, 28, 28) in [-1, 1]
-        bright = self.convolutional(pixels)  # (N, 1, 28, 28)
+        """Maps images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
+        pixels = self.two_step(image)  # (N, 1, H, W) in [-1, 1]
+        bright = self.convolutional(pixels)  # (N, 1, H, W)
         shapes = self.affine(bright)  # (N, shapes)
         logits: Tensor = self.logical(shapes)  # (N, classes)
         return logits

@@ -56,7 +56,7 @@ class ModelPackage:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The digit that each logit stands for, in order."""
+        """The label of each logit, in order."""
         return tuple(self.manifest["labels"])
 
     @property

@@ -1,5 +1,5 @@
-"""One registry of attacks, each run by a well-kept library over one model.
+"""Adversarial attacks, most of them run by foolbox and pyautoattack.
 
-`registry.run` attacks a batch as the literature does; `single.attack_image` attacks one image under a
-query budget and a deadline, and always answers inside the ball and the box.
+`registry.run` attacks a batch of images; `single.attack_image` attacks one image within a budget of queries
+and time, and its result always lies inside the ball and the box [0, 1].
 """

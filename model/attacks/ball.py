@@ -1,4 +1,4 @@
-"""The set that an attack may move in: a ball around an image, cut with the box [0, 1]."""
+"""The perturbation set of an attack: a ball around an image, intersected with the box [0, 1]."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from model.attacks.settings import Norm
 
-# How far a float32 attack may miss the ball by rounding; what is further out is another perturbation.
+# How far float32 rounding may put an attack's result outside the ball.
 _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far two images are apart: the largest change, the Euclidean one, the pixels changed."""
+    """The distance of two images: largest change of a pixel, Euclidean norm, number of changed pixels."""
 
     linf: float
     l2: float
@@ -22,7 +22,7 @@ class Distance:
 
 
 def distance(image: Tensor, other: Tensor) -> Distance:
-    """Measures in float64 between two images of any equal shape."""
+    """Returns the distance of two images of one shape, computed in float64."""
     change = (other.double() - image.double()).flatten()
     return Distance(float(change.abs().max()), float(change.norm()), int(torch.count_nonzero(change)))
 
@@ -41,12 +41,12 @@ class Ball:
         return apart.linf if self.norm == "linf" else apart.l2
 
     def nearly_contains(self, other: Tensor) -> bool:
-        """Tells whether `other` lies inside but for float32 rounding."""
+        """Tells whether `other` lies inside, up to float32 rounding."""
         in_box = bool((other >= -_ROUNDING).all() and (other <= 1 + _ROUNDING).all())
         return in_box and self.radius_of(other) <= self.epsilon + _ROUNDING
 
     def project(self, other: Tensor) -> Tensor:
-        """Returns an image near `other` in ball and box; its float64 distance never exceeds epsilon."""
+        """Projects `other` into ball and box; its distance, computed in float64, never exceeds epsilon."""
         boxed = other.clamp(0, 1)
         radius = self.radius_of(boxed)
         if radius <= self.epsilon:

@@ -1,8 +1,9 @@
-"""A surrogate with smooth gradients, for attacks on a network whose own gradients may mislead.
+"""A differentiable surrogate with smooth gradients, for attacks where gradients may be masked.
 
-BPDA (Athalye 2018): go forward through the network itself, go backward through something smooth. What
-could hide a way to fool this network are the plateaus of its two-step layer, where an exact derivative is
-next to zero, and its maxima over kernels and poses, whose derivative knows nothing of the runners-up.
+BPDA (backward pass differentiable approximation, Athalye 2018): forward through the network itself, backward
+through a smooth approximation. Two things could mask gradients here: the plateaus of the two-step layer, with
+nearly zero derivatives, and the maxima over kernels and poses, whose derivatives ignore all but the
+winner.
 """
 
 import torch
@@ -18,12 +19,12 @@ _WINDOW = 0.2
 
 
 class SmoothSurrogate(nn.Module):
-    """A frozen network: forward exact, to 1e-5 on the logits, backward smooth.
+    """A frozen network with its own forward pass, to 1e-5 on the logits, and a smooth backward pass.
 
     - The two-step layer's slope is the mean slope over a window of +-0.2 around the pixel.
-    - A maximum hands its gradient to all candidates, in the shares softmax(score / T), where T is
-      `temperature` times the largest score of the image in that layer.
-    - ReLU lets the share sigmoid(x / T) through.
+    - The gradient of a maximum is that of softmax(score / T), where T is `temperature` times the largest
+      score of the image in that layer.
+    - The gradient of ReLU is sigmoid(x / T).
     """
 
     def __init__(self, network: FrozenNetwork, temperature: float) -> None:
@@ -31,7 +32,7 @@ class SmoothSurrogate(nn.Module):
         self.network, self.temperature = network, temperature
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) to logits (N, classes)."""
+        """Maps images (N, 1, H, W) to logits (N, classes)."""
         network = self.network
         pixels = _smooth_two_step(image, network.terms)
         bright = self._bright(pixels, network.kernels.flatten(0, 1))
@@ -42,7 +43,7 @@ class SmoothSurrogate(nn.Module):
         return self._maximum(claims.unflatten(1, rows.shape[:2]))
 
     def _bright(self, pixels: Tensor, kernels: Tensor) -> Tensor:
-        """The bright map (N, 1, H, W); a patch answers backward with the mean of the kernels, as weighted."""
+        """The bright map (N, 1, H, W); backward, the weighted mean of the kernels stands for the winner."""
         side = kernels.shape[-1]
         pieces = [self._mixed(piece, kernels) for piece in pixels.detach().split(IMAGES_IN_CACHE)]
         best, mixed = (torch.cat(parts) for parts in zip(*pieces, strict=True))

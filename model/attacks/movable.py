@@ -1,15 +1,15 @@
-"""An attack behind the plateaus: on the values of the two-step layer instead of on the pixels.
+"""A white-box attack on the two-step map instead of the pixels, where the network has no plateaus.
 
-The two-step layer acts on each pixel alone and never falls, so the images of an L-inf ball give exactly a
-box of two-step maps. For most pixels the box is nearly a point; what is left are the movable pixels. Inside
-the box there are no plateaus, the network is piecewise linear, and every point comes from an image of the
-ball, found by bisection. Three searches follow one another, each on the images that still stand:
+The two-step layer acts on each pixel alone and is monotone, so the two-step maps of an L-inf ball are exactly
+a box. For most pixels its interval is nearly a point; the others are the movable pixels. On the box the
+network is piecewise linear, and every point is the two-step map of an image in the ball, found by bisection.
+Three searches follow one another, each on the images that are still classified correctly:
 
-- greedy: from the image and from its darkest and brightest neighbours, the pixels that promise most along
-  the signed weights go to their ends, as many as pay; repeated, since the winners change;
-- descent: APGD on cross-entropy from random starts; unlike the others it may stop between the ends, where
-  the least of a maximum may lie;
-- polish: where that came close, single pixels go to an end while one helps.
+- greedy: from the image and from the two corners of the box, the pixels with the largest predicted decrease
+  of the margin move to the end of their interval; repeated, since the winning poses change;
+- descent: APGD on cross-entropy from random starts; unlike the others it may stop inside the intervals,
+  where the minimum of a maximum may lie;
+- polish: where the margin is small already, single pixels move to an end of their interval while that helps.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from model.attacks.unsaturated import Unsaturated
 from model.frozen import FrozenNetwork
 from model.layers.two_step import TwoStepTerms, two_step
 
-_SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.0)  # of the pixels that promise something, one at least
+_SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.0)  # of the pixels that would help; at least one moves
 _GREEDY_STEPS = 40
 _POLISH_STEPS = 20
 _POLISHED_PIXELS = 128
@@ -36,10 +36,10 @@ _BISECTIONS = 32
 def move(
     network: FrozenNetwork, images: Tensor, classes: Tensor, epsilon: float, steps: int, restarts: int
 ) -> Tensor:
-    """Attacks images (N, 1, 28, 28) of classes (N,) in an L-inf ball; random starts from torch's generator.
+    """Attacks images (N, 1, H, W) of classes (N,) in an L-inf ball; random starts from torch's generator.
 
     Returns:
-        (N, 1, 28, 28): for each image the one with the smallest margin that was found.
+        (N, 1, H, W): for each image the one with the smallest margin that was found.
     """
     ends = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
     original = two_step(images, network.terms)
@@ -58,7 +58,7 @@ def move(
 
 @dataclass(frozen=True)
 class _Box:
-    """What the two-step maps of N balls can be, (N, 1, 28, 28) at the ends, and how they are judged."""
+    """The boxes of two-step maps of N balls, with (N, 1, H, W) lower and upper ends."""
 
     network: FrozenNetwork
     classes: Tensor
@@ -73,7 +73,7 @@ class _Box:
         return margins(self.network.behind_two_step(pixels), self.classes)
 
     def weights(self, pixels: Tensor) -> Tensor:
-        """How much each pixel of the two-step map counts for the margin, (N, 1, 28, 28)."""
+        """Returns the gradient of the margin with respect to the two-step map, (N, 1, H, W)."""
         pixels = pixels.clone().requires_grad_()
         with torch.enable_grad():
             total = margins(self.network.behind_two_step(pixels), self.classes).sum()
@@ -91,7 +91,7 @@ class _Best:
     margins: Tensor
 
     def improve(self, search: _Searcher, box: _Box, start: Tensor, chosen: Tensor) -> None:
-        """Searches from `start` for the chosen images and keeps what lowers their margins."""
+        """Searches from `start` for the chosen images and keeps what decreases their margins."""
         if not chosen.any():
             return
         part = box.select(chosen)
@@ -113,11 +113,11 @@ def _greedy(box: _Box, start: Tensor) -> Tensor:
         before = best.margins
         weights, pixels = box.weights(best.pixels), best.pixels
         ends = torch.where(weights > 0, box.lower, box.upper)
-        promise = (weights * (pixels - ends)).flatten(1)  # (N, 784), never negative
-        rank = promise.argsort(dim=1, descending=True).argsort(dim=1).view_as(pixels)
-        promising = (promise > _PROGRESS).sum(dim=1).view(-1, 1, 1, 1)
+        decrease = (weights * (pixels - ends)).flatten(1)  # (N, H * W), never negative
+        rank = decrease.argsort(dim=1, descending=True).argsort(dim=1).view_as(pixels)
+        helpful = (decrease > _PROGRESS).sum(dim=1).view(-1, 1, 1, 1)
         for share in _SHARES:
-            moved = torch.where(rank < (share * promising).clamp(min=1), ends, pixels)
+            moved = torch.where(rank < (share * helpful).clamp(min=1), ends, pixels)
             best.keep(torch.arange(len(pixels)), *_with_margins(box, moved))
         if not (best.margins < before - _PROGRESS).any():
             break
@@ -154,7 +154,7 @@ def _polish(box: _Box, start: Tensor) -> Tensor:
 
 
 def _polish_one(box: _Box, pixels: Tensor) -> Tensor:
-    """Tries both ends of each of the most movable pixels of one map and keeps the best, repeatedly."""
+    """Repeatedly moves the one pixel to an end of its interval that decreases the margin most."""
     movable = (box.upper - box.lower).flatten().topk(_POLISHED_PIXELS).indices
     masks = torch.zeros(len(movable), box.lower.numel(), dtype=torch.bool)
     masks = masks.scatter(1, movable[:, None], value=True).view(-1, *box.lower.shape[1:])
@@ -171,7 +171,7 @@ def _polish_one(box: _Box, pixels: Tensor) -> Tensor:
 
 
 def images_of(pixels: Tensor, terms: TwoStepTerms, low: Tensor, high: Tensor) -> Tensor:
-    """Returns images between `low` and `high` whose two-step maps are `pixels`, but for rounding."""
+    """Returns images between `low` and `high` whose two-step maps are `pixels`, up to rounding."""
     at_low, at_high = pixels <= two_step(low, terms), pixels >= two_step(high, terms)
     first, last = low, high
     for _ in range(_BISECTIONS):

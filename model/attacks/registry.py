@@ -30,23 +30,23 @@ from model.frozen import FrozenNetwork
 AUTOATTACK: tuple[AttackName | EvaluationName, ...] = ("apgd", "apgd-t", "fab", "square")
 # The targeted DLR loss compares the logits of four classes.
 CLASSES_FOR_TARGETED_DLR = 4
-# Of the surrogate's maxima, one a restart, around: sharp ones follow the network, blunt ones see farther.
+# Temperatures of the surrogate, one a restart: lower ones follow the network, higher ones smooth more.
 _TEMPERATURES = (0.01, 0.03)
 
 Starts = Callable[[Tensor, Tensor], Tensor | None]
-"""Gives a misclassified image for each image and class, or None; boundary attacks start there."""
+"""Returns a misclassified image for each image and class, or None; decision-based attacks start there."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked.
+    """The model and images under attack.
 
     Attributes:
-        model: Maps (N, 1, 28, 28) to logits (N, classes).
-        images: (N, 1, 28, 28) in [0, 1].
+        model: Maps (N, 1, H, W) to logits (N, classes).
+        images: (N, 1, H, W) in [0, 1].
         classes: (N,) the true class indices.
         starts: Starting points for the decision-based attacks.
-        white_box: The same network, open to attacks that look inside, if it is one.
+        white_box: The same network, for attacks that use its layers, if it is a white box.
     """
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Target:
     white_box: FrozenNetwork | None = None
 
     def is_correct(self, images: Tensor) -> Tensor:
-        """Tells for each of `images` (N, 1, 28, 28) whether it is classified right: (N,)."""
+        """Tells for each of `images` (N, 1, H, W) whether it is classified correctly: (N,)."""
         with torch.no_grad():
             right: Tensor = self.model(images).argmax(dim=1) == self.classes
         return right
@@ -66,13 +66,13 @@ class Target:
         return replace(self, images=self.images[chosen], classes=self.classes[chosen])
 
     def all_tied(self) -> bool:
-        """Tells whether for no image one class is ahead of the others."""
+        """Tells whether the two largest logits of every image are equal."""
         with torch.no_grad():
             best = self.model(self.images).topk(2).values
         return bool((best[:, 0] == best[:, 1]).all())
 
     def other_classes(self) -> int:
-        """Returns how many classes an image may be turned into."""
+        """Returns the number of wrong classes."""
         with torch.no_grad():
             return int(self.model(self.images[:1]).shape[1]) - 1
 
@@ -80,8 +80,8 @@ class Target:
 def run(target: Target, settings: AttackSettings) -> Tensor:
     """Attacks a batch and returns its best attempt for each image.
 
-    Minimum-norm attacks may answer with an image outside the ball, and an attack that fails may answer
-    with anything: the caller judges. Seeds torch's global generator.
+    Minimum-norm attacks may return an image outside the ball, and an attack that fails may return anything:
+    the caller checks. Seeds torch's global generator.
     """
     torch.manual_seed(settings.seed)
     return _RUNNERS[settings.attack](target, settings)
@@ -97,7 +97,7 @@ def _fgsm(target: Target, settings: AttackSettings) -> Tensor:
 
 
 def _pgd(target: Target, settings: AttackSettings) -> Tensor:
-    """Repeats x <- project(x + step * sign(grad CE)) from a random start, Madry 2018; keeps what fools."""
+    """Repeats x <- project(x + step * sign(grad CE)) from random starts, Madry 2018."""
     kinds = {
         "linf": foolbox.attacks.LinfProjectedGradientDescentAttack,
         "l2": foolbox.attacks.L2ProjectedGradientDescentAttack,
@@ -107,10 +107,10 @@ def _pgd(target: Target, settings: AttackSettings) -> Tensor:
     )
     best = _foolbox(attack, target, epsilon=settings.epsilon)
     for _ in range(settings.restarts - 1):
-        standing = target.is_correct(best)
-        if not standing.any():
+        robust = target.is_correct(best)
+        if not robust.any():
             break
-        best[standing] = _foolbox(attack, target.select(standing), epsilon=settings.epsilon)
+        best[robust] = _foolbox(attack, target.select(robust), epsilon=settings.epsilon)
     return best
 
 
@@ -165,22 +165,22 @@ def _apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
 
 
 def _bpda(target: Target, settings: AttackSettings) -> Tensor:
-    """APGD-CE that goes backward through a smooth surrogate, each restart through another."""
+    """APGD-CE with the gradient of a smooth surrogate, each restart with another temperature."""
     best = target.images.clone()
     for restart in range(settings.restarts):
-        standing = target.is_correct(best)
-        if not standing.any():
+        robust = target.is_correct(best)
+        if not robust.any():
             break
         temperature = _TEMPERATURES[restart % len(_TEMPERATURES)]
-        left = replace(target.select(standing), model=surrogate(target, temperature))
-        best[standing] = _apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
+        left = replace(target.select(robust), model=surrogate(target, temperature))
+        best[robust] = _apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
     return best
 
 
 def surrogate(target: Target, temperature: float) -> nn.Module:
     """Returns a module with the target's forward pass and a smoother backward pass.
 
-    Of a white box it is a `SmoothSurrogate`; any other model may have a method `surrogate(temperature)`.
+    For a white box it is a `SmoothSurrogate`; any other model may have a method `surrogate(temperature)`.
     """
     if target.white_box is not None:
         return SmoothSurrogate(target.white_box, temperature)
@@ -191,7 +191,7 @@ def surrogate(target: Target, temperature: float) -> nn.Module:
 
 
 def _movable(target: Target, settings: AttackSettings) -> Tensor:
-    """Moves the movable pixels of a white box; see movable.py."""
+    """Searches over the two-step values of the movable pixels; see movable.py."""
     if target.white_box is None:
         raise ValueError("movable attacks white boxes only")
     chosen = settings.effective_steps, settings.restarts

@@ -1,17 +1,17 @@
-"""What an attack is asked to do; torch-free, so that a server can check it before queueing."""
+"""The settings of an attack; without torch, so that a server can validate them before queueing."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 AttackName = Literal["fgsm", "pgd", "apgd", "fab", "square", "boundary", "hopskipjump", "deepfool", "auto"]
-# What evaluation adds to those that the service offers: they need many classes or a look inside.
+# For evaluation only: they need many classes or access to the layers.
 EvaluationName = Literal["apgd-t", "bpda", "movable"]
 Norm = Literal["linf", "l2"]
 
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
-# Steps that each attack takes unless told: the papers' or the libraries' own settings.
+# Default steps of each attack: the papers' or the libraries' own settings.
 DEFAULT_STEPS: dict[AttackName | EvaluationName, int] = {
     "fgsm": 1,
     "pgd": 40,
@@ -26,13 +26,13 @@ DEFAULT_STEPS: dict[AttackName | EvaluationName, int] = {
     "bpda": 100,
     "movable": 60,
 }
-# These look for the smallest perturbation and ignore epsilon until the end.
+# These minimise the perturbation's norm; epsilon only decides whether they succeeded.
 MINIMUM_NORM: frozenset[AttackName] = frozenset({"fab", "boundary", "hopskipjump", "deepfool"})
 
 
 @dataclass(frozen=True)
 class AttackSettings:
-    """One attack in full.
+    """The settings of one attack.
 
     Attributes:
         attack: Its name in the registry.
@@ -40,8 +40,8 @@ class AttackSettings:
         epsilon: The ball's radius, in units of the image's range [0, 1] (per pixel for linf).
         steps: Iterations; for square, queries. Default: `DEFAULT_STEPS`.
         restarts: Runs from different random starts, for the attacks that have one.
-        step_size: PGD's step; default a third of epsilon (0.1 at 0.3, as in the paper).
-        seed: Of all randomness.
+        step_size: Step size of PGD; a third of epsilon by default, as in the paper.
+        seed: Seed of all randomness.
     """
 
     attack: AttackName | EvaluationName

@@ -1,4 +1,4 @@
-"""What attacks by gradient see of a network, so that a confident one hides nothing from them."""
+"""Logit scaling for gradient attacks, so that the softmax of a confident network does not saturate."""
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ _LARGEST_MARGIN = 10.0
 
 
 class Unsaturated(nn.Module):
-    """A network whose logits are divided so that its margins on some images stay moderate.
+    """A network whose logits are divided so that its margins on the given images stay below 10.
 
-    It decides as before. For two classes not even the direction of the gradient changes. A network without
-    a gradient gets one of zeros, so that attacks run, in vain, instead of failing.
+    Its predictions are unchanged; with two classes so is the direction of the gradient. A network without
+    gradients gets gradients of zero, so that attacks run, in vain, instead of failing.
     """
 
     def __init__(self, network: nn.Module, images: Tensor, classes: Tensor) -> None:
@@ -25,7 +25,7 @@ class Unsaturated(nn.Module):
         self.divisor = max(1.0, widest / _LARGEST_MARGIN)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, 1, 28, 28) to logits (N, classes)."""
+        """Maps (N, 1, H, W) to logits (N, classes)."""
         logits: Tensor = self.network(images)
         if images.requires_grad and not logits.requires_grad:
             logits = logits + 0 * images.flatten(1)[:, :1]

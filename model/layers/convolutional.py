@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from model.layers.semantic import SemanticFeature, SemanticLayer, l2_normalised
 from model.layers.warp import warp
 
-# Images whose responses to all kernels are held at once: 16 x 64 x 784 floats stay in the cache.
+# Images whose responses to all kernels are held at once: 16 maps of 64 responses stay in the cache.
 IMAGES_IN_CACHE = 16
 
 
