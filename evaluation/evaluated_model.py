@@ -9,7 +9,7 @@ from torch import nn
 
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
-from model.package import MANIFEST, PREDICT_GRAPH, ModelPackage, read_package
+from model.package import MANIFEST, PREDICT_GRAPH, Label, ModelPackage, read_package
 from training.networks.ablations import AblatedNetwork
 from training.networks.architectures import Network
 from training.recipes import Kind
@@ -35,7 +35,7 @@ class EvaluatedModel:
 
     name: str
     network: nn.Module
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     kind: Kind = "baseline"
     title: str = ""
     white_box: FrozenNetwork | None = None

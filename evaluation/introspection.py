@@ -6,6 +6,7 @@ The learned numbers are all there (bases, poses, rows); with them, what each lay
 and the smallest change of each of these digits that the Boundary attack finds.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from model.attacks.ball import distance
 from model.attacks.settings import DEFAULT_STEPS, AttackSettings
 from model.frozen import FrozenNetwork, Trace
 from model.layers.two_step import TwoStepLayer, two_step
-from model.network import IMAGE_SIZE, WhiteBoxNetwork
+from model.network import WhiteBoxNetwork
+from model.package import Label
 from training.data import Dataset
 from training.versions import code_versions
 
@@ -25,7 +27,6 @@ _CURVE_POINTS = 201
 _RIGHT_DIGITS = 8  # shared among the classes, at least one each
 _CLAIMS = 2  # the answer and the runner-up
 BOUNDARY_STEPS = DEFAULT_STEPS["boundary"]
-_FURTHEST = float(IMAGE_SIZE)  # no two images are further apart in L2: all 28 x 28 pixels from 0 to 1
 
 
 def initial_network(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetwork:
@@ -55,7 +56,8 @@ def introspect(
         boundary_steps: Of the attack that looks for the smallest change.
     """
     frozen = network.freeze().eval()
-    boundary = AttackSettings("boundary", "l2", epsilon=_FURTHEST, steps=boundary_steps)
+    furthest = math.sqrt(network.config.height * network.config.width)  # no two images are further apart
+    boundary = AttackSettings("boundary", "l2", epsilon=furthest, steps=boundary_steps)
     x = torch.linspace(0, 1, _CURVE_POINTS)
     return {
         "labels": list(network.config.labels),
@@ -121,7 +123,7 @@ def _chosen(right: Tensor, dataset: Dataset) -> Tensor:
     return torch.cat([*of_class, (~right).nonzero()[:1, 0]])
 
 
-def _claims(trace: Trace, n: int, labels: tuple[int, ...]) -> list[dict[str, Any]]:
+def _claims(trace: Trace, n: int, labels: tuple[Label, ...]) -> list[dict[str, Any]]:
     """Returns the answer and the runner-up: whose shape claims them and what each pixel adds."""
     best = trace.logits[n].topk(_CLAIMS).indices.tolist()
     own = len(trace.shapes[n]) // len(labels)  # features are ordered by class, `own` for each

@@ -11,17 +11,17 @@ from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
 from model.layers.logical import LogicalLayer
 from model.layers.two_step import TwoStepLayer
-from model.package import WEIGHTS, ModelPackage
-
-IMAGE_SIZE = 28
+from model.package import WEIGHTS, Label, ModelPackage, with_image_size
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The sizes of a network; the defaults are the paper's, with 4,810 parameters.
+    """The sizes of a network; the defaults are those of the paper's network.
 
     Attributes:
         labels: The label of each logit, in order.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
         kernels: Filters of the convolutional feature.
         kernel_size: Side of a filter in pixels, odd.
         rotations: Fixed rotations of each filter.
@@ -31,7 +31,9 @@ class NetworkConfig:
         shape_scatter: How far from the centre affine features start, in pixels (standard deviation).
     """
 
-    labels: tuple[int, ...] = (3, 5)
+    labels: tuple[Label, ...]
+    height: int
+    width: int
     kernels: int = 2
     kernel_size: int = 5
     rotations: int = 32
@@ -43,7 +45,7 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "NetworkConfig":
         """Reads what `to_dict` wrote (a package's manifest holds it)."""
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        return cls(**{**with_image_size(values), "labels": tuple(values["labels"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the config as plain JSON values."""
@@ -58,9 +60,10 @@ class WhiteBoxNetwork(nn.Module):
         self.config = config
         classes = len(config.labels)
         shapes = classes * config.shapes_per_class
+        size = (config.height, config.width)
         self.two_step = TwoStepLayer()
         self.convolutional = ConvolutionalLayer(config.kernels, config.kernel_size, config.rotations)
-        self.affine = AffineLayer(shapes, config.shape_size, config.poses, IMAGE_SIZE, config.shape_scatter)
+        self.affine = AffineLayer(shapes, config.shape_size, config.poses, size, config.shape_scatter)
         self.logical = LogicalLayer(classes, config.shapes_per_class)
         self.project_()
 

@@ -31,6 +31,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REQUIRED = ("name", "version", "labels", "config", "files")
 # Keys of manifests that earlier versions wrote, and their names today.
 _RENAMED = {"learnable_numbers": "num_parameters"}
+# Configs of earlier versions do not say the size of the images, which was MNIST's.
+_UNRECORDED_SIZE = {"height": 28, "width": 28}
+
+Label = int | str
 
 
 class PackageError(Exception):
@@ -55,7 +59,7 @@ class ModelPackage:
         return str(self.manifest["version"])
 
     @property
-    def labels(self) -> tuple[int, ...]:
+    def labels(self) -> tuple[Label, ...]:
         """The label of each logit, in order."""
         return tuple(self.manifest["labels"])
 
@@ -82,6 +86,11 @@ class ModelPackage:
                 f"the model again, or restore the package."
             )
         return content
+
+
+def with_image_size(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a network's config with the height and width of its images."""
+    return {**_UNRECORDED_SIZE, **config}
 
 
 def read_package(directory: Path) -> ModelPackage:

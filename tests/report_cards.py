@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluation.report.cards import EXPECTED
 from evaluation.report.document import Report
-from model.network import NetworkConfig
+from training.recipes import PAPER
 
 
 def card(name, kind="whitebox", clean=0.9953, robust=0.9211, proved=0.1025, **more):
@@ -101,7 +101,7 @@ def write_cards(directory: Path, cards, insides=None):
     for name in ("mnist-3v5-seed-0", "mnist-3v5-seed-1", "cnn"):
         lines = [json.dumps(line) for line in epochs(len(name) / 10)]
         (directory / f"{name}.metrics.jsonl").write_text("\n".join(lines) + "\n")
-    network = {**NetworkConfig().to_dict(), "learnable_numbers": 4810}
+    network = {**PAPER.network.to_dict(), "learnable_numbers": 4810}
     trial = {
         "name": "t1",
         "network": network,

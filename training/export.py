@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from model.frozen import FrozenNetwork, Trace
-from model.network import IMAGE_SIZE, WhiteBoxNetwork
+from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
     PREDICT_GRAPH,
@@ -67,11 +67,12 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
     """
     description = run.description()
     network = run.load_white_box()
+    config = network.config
     results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
     manifest = {
-        "labels": list(network.config.labels),
-        "config": network.config.to_dict(),
-        "input": {"name": "image", "shape": ["N", 1, IMAGE_SIZE, IMAGE_SIZE], "range": [0, 1]},
+        "labels": list(config.labels),
+        "config": config.to_dict(),
+        "input": {"name": "image", "shape": ["N", 1, config.height, config.width], "range": [0, 1]},
         "num_parameters": network.num_parameters(),
         "training": {**description, "code": code_versions()},
         "results": results,
@@ -86,23 +87,23 @@ def _results(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def package_files(network: WhiteBoxNetwork) -> dict[str, bytes]:
     """Returns the bytes of every file of a package."""
-    frozen = network.freeze().eval()
+    frozen, size = network.freeze().eval(), (network.config.height, network.config.width)
     return {
         WEIGHTS: save(network.state_dict()),
-        PROGRAM: _program(frozen),
-        PREDICT_GRAPH: onnx_graph(Predictor(frozen), ("logits", "probabilities")),
-        EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names()),
+        PROGRAM: _program(frozen, size),
+        PREDICT_GRAPH: onnx_graph(Predictor(frozen), ("logits", "probabilities"), size),
+        EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names(), size),
     }
 
 
-def _example() -> Tensor:
-    return torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+def _example(size: tuple[int, int]) -> Tensor:
+    return torch.zeros(2, 1, *size)
 
 
-def _program(network: FrozenNetwork) -> bytes:
+def _program(network: FrozenNetwork, size: tuple[int, int]) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
     with _without_torchs_warnings():
-        program = torch.export.export(network, (_example(),), dynamic_shapes=shapes)
+        program = torch.export.export(network, (_example(size),), dynamic_shapes=shapes)
     for node in program.graph.nodes:  # names places in the source of the machine that exports
         node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
@@ -110,12 +111,12 @@ def _program(network: FrozenNetwork) -> bytes:
     return buffer.getvalue()
 
 
-def onnx_graph(module: nn.Module, outputs: Sequence[str]) -> bytes:
-    """Returns an ONNX graph that maps any number of images to the module's outputs."""
+def onnx_graph(module: nn.Module, outputs: Sequence[str], size: tuple[int, int]) -> bytes:
+    """Returns an ONNX graph that maps any number of images of height and width `size` to the outputs."""
     with _without_torchs_warnings():
         exported = torch.onnx.export(
             module.eval(),
-            (_example(),),
+            (_example(size),),
             dynamo=True,
             input_names=["image"],
             output_names=list(outputs),

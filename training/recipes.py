@@ -79,11 +79,14 @@ class Recipe:
         }
 
 
+_THREE_OR_FIVE = NetworkConfig(labels=(3, 5), height=28, width=28)
+_TEN_DIGITS = replace(_THREE_OR_FIVE, labels=tuple(range(10)))
+
 # The paper names no schedule; without one the last step's noise decides (docs/decisions/0002).
 PAPER = Recipe(
     name="paper",
     title="paper",
-    network=NetworkConfig(),
+    network=_THREE_OR_FIVE,
     epochs=15,
     batch_size=200,
     learning_rate=3e-3,
@@ -92,16 +95,20 @@ PAPER = Recipe(
     noise=Noise(mean=0.05, std=0.25, probability=0.7),
 )
 
-PAPER_10 = replace(
-    PAPER, name="paper-10", title="paper, ten digits", network=NetworkConfig(labels=tuple(range(10)))
-)
+PAPER_10 = replace(PAPER, name="paper-10", title="paper, ten digits", network=_TEN_DIGITS)
 
 # Chosen by certified accuracy on the validation digits: docs/results/certified-training-log.json.
 CERTIFIED = Recipe(
     name="certified",
     title="certified",
-    network=NetworkConfig(
-        kernel_size=3, rotations=8, shapes_per_class=13, shape_size=10, poses=13, shape_scatter=3.0
+    network=replace(
+        _THREE_OR_FIVE,
+        kernel_size=3,
+        rotations=8,
+        shapes_per_class=13,
+        shape_size=10,
+        poses=13,
+        shape_scatter=3.0,
     ),
     epochs=60,
     batch_size=200,
@@ -116,9 +123,7 @@ CERTIFIED_10 = replace(
     CERTIFIED,
     name="certified-10",
     title="certified, ten digits",
-    network=NetworkConfig(
-        labels=tuple(range(10)), kernel_size=3, rotations=8, shapes_per_class=4, shape_size=20, poses=40
-    ),
+    network=replace(_TEN_DIGITS, kernel_size=3, rotations=8, shapes_per_class=4, shape_size=20, poses=40),
     epochs=40,
     learning_rate=8e-3,
 )
@@ -126,7 +131,7 @@ CERTIFIED_10 = replace(
 LOGISTIC = Recipe(
     name="logistic",
     title="logistic regression",
-    network=LogisticConfig(),
+    network=LogisticConfig(labels=(3, 5), height=28, width=28),
     epochs=15,
     batch_size=200,
     learning_rate=3e-3,
@@ -135,7 +140,14 @@ LOGISTIC = Recipe(
     noise=NO_NOISE,
     kind="baseline",
 )
-CNN = replace(LOGISTIC, name="cnn", title="small CNN", network=CnnConfig(), epochs=6, learning_rate=1e-3)
+CNN = replace(
+    LOGISTIC,
+    name="cnn",
+    title="small CNN",
+    network=CnnConfig(labels=(3, 5), height=28, width=28),
+    epochs=6,
+    learning_rate=1e-3,
+)
 
 _COMPONENTS: dict[Component, str] = {
     "two-step": "two-step layer",
@@ -150,7 +162,7 @@ _BASELINES = (
         CNN,
         name="cnn-thresholded",
         title="small CNN after a threshold at 0.5",
-        network=ThresholdedCnnConfig(threshold=0.5),
+        network=ThresholdedCnnConfig(labels=(3, 5), height=28, width=28, threshold=0.5),
     ),
     replace(
         CNN,
@@ -166,7 +178,7 @@ _ABLATIONS = (
             PAPER,
             name=f"paper-without-{component}",
             title=f"paper's network without {words}",
-            network=AblationConfig(component),
+            network=AblationConfig(component, _THREE_OR_FIVE),
             kind="ablation",
         )
         for component, words in _COMPONENTS.items()

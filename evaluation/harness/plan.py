@@ -63,7 +63,7 @@ class Plan:
         pieces = dataset.images.split(_BATCH)
         with torch.no_grad(), one_thread():
             logits = torch.cat([model.network(piece) for piece in pieces])
-        graph = _graph_of(model)
+        graph = _graph_of(model, dataset.images)
         agreement = None if graph is None else _agreement(OnnxNetwork(graph)(dataset.images), logits)
         usable = graph if agreement is not None and agreement.passed else None
         backends = ModelBackends(model.network, model.white_box, usable)
@@ -109,14 +109,14 @@ class Plan:
         return self.dataset.images[distance.where(usable, torch.inf).argmin(dim=1)]
 
 
-def _graph_of(model: EvaluatedModel) -> bytes | None:
+def _graph_of(model: EvaluatedModel, images: Tensor) -> bytes | None:
     """Returns the model as an ONNX graph, or None where torch cannot export it."""
     if model.graph is not None:
         return model.graph
     from training.export import onnx_graph  # noqa: PLC0415 (a package is measured without the extra `train`)
 
     try:
-        return onnx_graph(model.network, ("logits",))
+        return onnx_graph(model.network, ("logits",), (images.shape[2], images.shape[3]))
     except RuntimeError:
         return None
 

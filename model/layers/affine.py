@@ -41,10 +41,11 @@ class AffineLayer(SemanticLayer):
     """
 
     def __init__(
-        self, shapes: int, shape_size: int, poses: int, image_size: int, scatter: float = 0.0
+        self, shapes: int, shape_size: int, poses: int, image_size: tuple[int, int], scatter: float = 0.0
     ) -> None:
         super().__init__()
-        self.margin = (image_size - shape_size) // 2
+        height, width = (side - shape_size for side in image_size)
+        self.padding = [width // 2, width - width // 2, height // 2, height - height // 2]
         bound = 1 / shape_size
         self.base = nn.Parameter(torch.empty(shapes, shape_size, shape_size).uniform_(-bound, bound))
         self.poses = nn.Parameter(_starting_poses(shapes, poses, scatter))
@@ -52,12 +53,12 @@ class AffineLayer(SemanticLayer):
     def expand(self) -> Tensor:
         """Returns every shape in each of its poses, of norm 1: (F, P, H, W), in one warp."""
         shapes, poses = self.poses.shape[:2]
-        canvas = F.pad(self.base, [self.margin] * 4)  # (F, H, W)
+        canvas = F.pad(self.base, self.padding)  # (F, H, W)
         posed = warp(canvas.repeat_interleave(poses, 0), self.poses.flatten(0, 1))  # (F * P, H, W)
         return l2_normalised(posed, (1, 2)).view(shapes, poses, *canvas.shape[1:])
 
     def features(self) -> Sequence[SemanticFeature]:
-        canvas = F.pad(self.base, [self.margin] * 4)
+        canvas = F.pad(self.base, self.padding)
         return [AffineFeature(base, poses) for base, poses in zip(canvas, self.poses, strict=True)]
 
     def forward(self, bright: Tensor) -> Tensor:

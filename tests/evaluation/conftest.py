@@ -1,5 +1,6 @@
 """The shipped model as the harness measures it, and a report of cards for everything that it expects."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from running import PACKAGE
 from evaluation.evaluated_model import load_model
 from evaluation.introspection import initial_network, introspect
 from evaluation.report.document import Report, make_report
-from model.network import NetworkConfig, WhiteBoxNetwork
+from model.network import WhiteBoxNetwork
 from training.data import load_mnist
+from training.recipes import PAPER
 
 FEW_STEPS = 20
 
@@ -29,7 +31,9 @@ def test_digits():
 def insides(network, package):
     """The shipped network and an untrained one of ten classes, on real digits."""
     digits = load_mnist("test", (3, 5), sample=True)
-    ten = WhiteBoxNetwork(NetworkConfig(labels=tuple(range(10)), shapes_per_class=3, rotations=16, poses=5))
+    ten = WhiteBoxNetwork(
+        replace(PAPER.network, labels=tuple(range(10)), shapes_per_class=3, rotations=16, poses=5)
+    )
     all_digits = load_mnist("test", ten.config.labels, sample=True)
     return {
         "mnist-3v5": introspect(

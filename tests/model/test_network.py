@@ -1,5 +1,8 @@
 """The network as a whole: size, batch independence, the trace's completeness."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,9 @@ from hypothesis.extra import numpy as hnp
 
 from model.frozen import Trace
 from model.network import NetworkConfig, WhiteBoxNetwork
+from model.verification.verify import SearchPolicy, Verifier
+
+PAPER = NetworkConfig(labels=(3, 5), height=28, width=28)
 
 any_images = hnp.arrays(
     np.float32, st.tuples(st.integers(1, 3), st.just(1), st.just(28), st.just(28)),
@@ -18,16 +24,42 @@ any_images = hnp.arrays(
 
 def test_network_has_the_papers_4810_parameters(network):
     assert network.num_parameters() == 8 + 50 + 3200 + 1536 + 16 == 4810
-    assert WhiteBoxNetwork(NetworkConfig()).num_parameters() == 4810
+    assert WhiteBoxNetwork(PAPER).num_parameters() == 4810
 
 
 def test_ten_classes_need_no_special_case():
     torch.manual_seed(0)
-    network = WhiteBoxNetwork(NetworkConfig(labels=tuple(range(10)), poses=4)).freeze()
+    network = WhiteBoxNetwork(replace(PAPER, labels=tuple(range(10)), poses=4)).freeze()
     images = torch.rand(3, 1, 28, 28)
     trace = network.trace(images)
     assert trace.logits.shape == (3, 10)
     assert torch.allclose(trace.contributions.sum(2), trace.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (15, 22), (64, 40)])
+def test_any_small_image_size_has_traces_and_verdicts(height, width):
+    torch.manual_seed(0)
+    config = replace(
+        PAPER, labels=("cat", "dog", 7), height=height, width=width, shape_size=7, poses=3, rotations=4
+    )
+    assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    network = WhiteBoxNetwork(config).freeze()
+    images = torch.rand(2, 1, height, width)
+    trace = network.trace(images)
+    assert trace.two_step.shape == (2, height, width)
+    assert trace.attribution_two_step.shape == (2, 3, height, width)
+    assert_complete(trace)
+    classes = trace.logits.argmax(1)
+    verifier = Verifier(network)
+    without_ball = verifier.verify(images, classes, 0.0)
+    assert [result.verdict for result in without_ball] == ["certified", "certified"]
+    everything = verifier.verify(images, classes, 1.0, SearchPolicy("linear", attack=True, seconds=1))
+    assert "certified" not in [result.verdict for result in everything]
+
+
+def test_a_config_from_before_image_sizes_is_of_mnists():
+    old = {key: value for key, value in PAPER.to_dict().items() if key not in ("height", "width")}
+    assert NetworkConfig.from_dict(old) == PAPER
 
 
 def test_frozen_network_gives_the_same_logits(network, frozen, images):

@@ -85,7 +85,7 @@ def small_layers():
     torch.manual_seed(0)
     return (
         ConvolutionalLayer(kernels=2, kernel_size=3, rotations=8),
-        AffineLayer(shapes=3, shape_size=5, poses=4, image_size=9),
+        AffineLayer(shapes=3, shape_size=5, poses=4, image_size=(9, 9)),
         LogicalLayer(classes=2, shapes_per_class=3),
     )
 

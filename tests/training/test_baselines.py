@@ -3,16 +3,17 @@
 import pytest
 import torch
 
-from model.network import NetworkConfig, WhiteBoxNetwork
+from model.network import WhiteBoxNetwork
 from training.networks.ablations import AblatedNetwork, AblationConfig
 from training.networks.architectures import build
 from training.networks.baselines import SmallCnn, ThresholdedCnnConfig
+from training.recipes import PAPER
 
 
 @pytest.fixture
 def cnn():
     torch.manual_seed(0)
-    return build(ThresholdedCnnConfig(threshold=0.5))
+    return build(ThresholdedCnnConfig(labels=(3, 5), height=28, width=28, threshold=0.5))
 
 
 def test_thresholded_answer_changes_only_when_a_pixel_crosses_the_threshold(cnn, images):
@@ -48,12 +49,12 @@ def test_surrogate_answers_alike_and_has_the_gradient_behind_the_threshold(cnn, 
 
 def whole() -> WhiteBoxNetwork:
     torch.manual_seed(0)
-    return WhiteBoxNetwork(NetworkConfig())
+    return WhiteBoxNetwork(PAPER.network)
 
 
 def ablated(part) -> AblatedNetwork:
     torch.manual_seed(0)
-    return AblatedNetwork(AblationConfig(part))
+    return AblatedNetwork(AblationConfig(part, PAPER.network))
 
 
 def test_without_two_step_the_kernels_see_the_stretched_pixels(images):

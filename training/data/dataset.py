@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.package import Label
 from training.errors import TrainingError
 
 Split = Literal["train", "validation", "test"]
@@ -32,7 +33,7 @@ class Dataset:
 
     images: Tensor
     classes: Tensor
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     source: str
     digest: str
 
@@ -41,7 +42,7 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, images: NDArray[np.uint8], targets: NDArray[np.integer], labels: tuple[int, ...], source: str
+        cls, images: NDArray[np.uint8], targets: NDArray[np.integer], labels: tuple[Label, ...], source: str
     ) -> "Dataset":
         """Builds a data set from grey images (N, H, W) in 0..255 and the label of each, (N,)."""
         images, kept = np.ascontiguousarray(images), targets.astype(np.int64)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.package import Label
 from training.data.dataset import Dataset, Split
 from training.data.download import cache_directory, download
 from training.data.idx import read_idx
@@ -19,7 +20,7 @@ _VALIDATION_EVERY = 10
 
 
 def load_mnist(
-    split: Split, labels: Sequence[int], data_dir: Path | None = None, sample: bool = False
+    split: Split, labels: Sequence[Label], data_dir: Path | None = None, sample: bool = False
 ) -> Dataset:
     """Loads the digits of a split that carry one of `labels`, in MNIST's order.
 
@@ -46,7 +47,7 @@ def load_mnist(
 def _split(
     images: NDArray[np.uint8],
     digits: NDArray[np.integer],
-    labels: tuple[int, ...],
+    labels: tuple[Label, ...],
     split: Split,
     source: str,
 ) -> Dataset:

@@ -1,6 +1,6 @@
 """The white-box network with one of its parts missing, to see what the part is good for."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
 from model.layers.two_step import TwoStepLayer
 from model.network import NetworkConfig, WhiteBoxNetwork
+from model.package import Label
 
 Component = Literal["two-step", "convolution", "poses"]
 
@@ -26,11 +27,11 @@ class AblationConfig:
     """
 
     without: Component
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: NetworkConfig
 
     @property
-    def labels(self) -> tuple[int, ...]:
-        """The digit that each logit stands for, in order."""
+    def labels(self) -> tuple[Label, ...]:
+        """The label of each logit, in order."""
         return self.network.labels
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network import IMAGE_SIZE
+from model.package import Label, with_image_size
 
 
 @dataclass(frozen=True)
@@ -14,15 +14,19 @@ class BaselineConfig:
     """What every baseline has.
 
     Attributes:
-        labels: The digit that each logit stands for, in order.
+        labels: The label of each logit, in order.
+        height: Of the images, in pixels.
+        width: Of the images, in pixels.
     """
 
-    labels: tuple[int, ...] = (3, 5)
+    labels: tuple[Label, ...]
+    height: int
+    width: int
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Reads what `to_dict` wrote."""
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        return cls(**{**with_image_size(values), "labels": tuple(values["labels"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the config as plain JSON values."""
@@ -75,10 +79,10 @@ class LogisticRegression(Baseline):
     def __init__(self, config: LogisticConfig) -> None:
         super().__init__()
         self.config = config
-        self.linear = nn.Linear(IMAGE_SIZE**2, len(config.labels))
+        self.linear = nn.Linear(config.height * config.width, len(config.labels))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) to logits (N, classes)."""
+        """Maps images (N, 1, H, W) to logits (N, classes)."""
         logits: Tensor = self.linear(image.flatten(1))
         return logits
 
@@ -96,14 +100,16 @@ class SmallCnn(Baseline):
         self.convolutions = nn.ModuleList(
             [nn.Conv2d(1, first, 5, padding=2), nn.Conv2d(first, second, 5, padding=2)]
         )
-        self.hidden = nn.Linear(second * (IMAGE_SIZE // 4) ** 2, config.hidden)
+        self.hidden = nn.Linear(second * (config.height // 4) * (config.width // 4), config.hidden)
         self.output = nn.Linear(config.hidden, len(config.labels))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) to logits (N, classes)."""
+        """Maps images (N, 1, H, W) to logits (N, classes)."""
         seen = image
         for convolution in self.convolutions:
-            seen = F.max_pool2d(convolution(seen).relu(), 2)  # (N, F, 14, 14), then (N, 2F, 7, 7)
+            seen = F.max_pool2d(
+                convolution(seen).relu(), 2
+            )  # (N, F, H / 2, W / 2), then (N, 2F, H / 4, W / 4)
         logits: Tensor = self.output(self.hidden(seen.flatten(1)).relu())
         return logits
 
