@@ -124,11 +124,12 @@ class Verifier:
         that are still to be done are left out.
         """
         started = time.perf_counter()
-        bounds = self.margin_lower_bound(images, classes, epsilon).tolist()
-        tasks = [
-            _Task(image, int(true), epsilon, bound)
-            for image, true, bound in zip(images[:, None], classes, bounds, strict=True)
-        ]
+        bounds = self.margin_lower_bound(images, classes, epsilon)
+        misclassified = torch.zeros(len(images), dtype=torch.bool)
+        if (open_ := bounds <= CERTAIN_MARGIN).any():
+            misclassified[open_] = self._adversarial(images[open_], classes[open_])
+        each = zip(images[:, None], classes.tolist(), bounds.tolist(), misclassified.tolist(), strict=True)
+        tasks = [_Task(image, true, epsilon, bound, clean) for image, true, bound, clean in each]
         radii = [self._radius(task, budget) if policy.radius else None for task in tasks]
         share = (time.perf_counter() - started) / max(1, len(tasks))
         results = []
@@ -172,7 +173,7 @@ class Verifier:
         """Goes through the policy for one image, given its interval bound."""
         if task.bound > CERTAIN_MARGIN:
             return task.result("certified", "interval")
-        if self._is_adversarial(task.image, task.true):
+        if task.misclassified:
             return task.result("falsified", "clean", counterexample=task.image)
         if policy.attack and task.epsilon > 0:
             adversarial = self._attack(task, budget)
@@ -208,7 +209,7 @@ class Verifier:
                     bounds[index] = _MILP_MARGIN
                 if solution.pixels is not None:
                     image = self._image_of(solution.pixels, task)
-                    if self._is_adversarial(image, task.true):
+                    if self._adversarial(image, torch.tensor([task.true])):
                         return task.result("falsified", method, min(bounds), image)
             if bounds[index] <= CERTAIN_MARGIN:
                 return task.result("unknown", method, min(bounds))
@@ -230,18 +231,21 @@ class Verifier:
         return Ball(task.image, task.epsilon, "linf").project(found.to(task.image.dtype))
 
     @torch.no_grad()
-    def _is_adversarial(self, image: Tensor, true: int) -> bool:
-        return float(margins(self.network(image), true)[0]) <= -ADVERSARIAL_MARGIN
+    def _adversarial(self, images: Tensor, classes: Tensor) -> Tensor:
+        """Tells for which images (N, 1, H, W) another class leads clearly: (N,)."""
+        logits = torch.cat([self.network(batch) for batch in images.split(_BATCH)])
+        return margins(logits, classes) <= -ADVERSARIAL_MARGIN
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One image (1, 1, H, W), its true class, the radius of its ball, and its interval bound."""
+    """One image (1, 1, H, W), its true class, the radius of its ball, and what is known of them already."""
 
     image: Tensor
     true: int
     epsilon: float
     bound: float
+    misclassified: bool
 
     def result(
         self,
