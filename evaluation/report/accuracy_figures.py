@@ -36,8 +36,8 @@ def proved(cards: Cards) -> Section:
     rows = [_gap_row(name, card, radius) for name, card in shown.items()]
     words = (
         "Attacks give an upper bound of the robust accuracy, certificates a lower one; the digits between "
-        "them are undecided. Intervals bound every digit; the exact stage (attacks, linear bounds, HiGHS) takes "
-        "those that intervals leave open, where it was run."
+        "them are undecided. Intervals bound every digit; the exact stage (attacks, linear bounds, HiGHS) "
+        "takes those that intervals leave open, where it was run."
     )
     by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
     head = [f"network, radius {radius}", "withstand", *by, "undecided"]
