@@ -11,21 +11,18 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 
-from service.api import attack, certify, explain, health, metrics, models, predict, schemas
-from service.api import kserve_v1 as kserve
+from service.api import attack, certify, explain, health, kserve_v1, metrics, models, predict
 from service.api.dependencies import ServiceState
-from service.api.openinference import inference as open_inference_routes
-from service.api.openinference import repository as repository_routes
-from service.api.openinference import tensors as open_inference
+from service.api.openapi import api_key_security, describe_problems, operation_id
+from service.api.openinference import inference, repository
 from service.http import problems
 from service.http.admission import AdmissionControl
 from service.http.auth import ApiKeys
 from service.http.middleware import RequestMiddleware
+from service.http.unknown import refuse_unknown_query_parameters
 from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository, ServedModel
 from service.settings import Settings
@@ -58,13 +55,20 @@ class Application(FastAPI):
         """Passes a request to the outermost layer."""
         await self.outermost(scope, receive, send)
 
+    def openapi(self) -> dict[str, Any]:
+        """Returns FastAPI's document, with problems where it has its own errors."""
+        if self.openapi_schema is None:
+            describe_problems(super().openapi())
+        return super().openapi()
+
 
 def create_app(settings: Settings | None = None) -> Application:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
     tracing = Tracing.from_settings(settings)
+    api_keys = ApiKeys.from_settings(settings)
     admission = AdmissionControl(
-        ApiKeys.from_settings(settings),
+        api_keys,
         settings.max_requests,
         settings.metrics_need_key,
         settings.access_log,
@@ -74,8 +78,9 @@ def create_app(settings: Settings | None = None) -> Application:
     state = new_state(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.models.load_all()
+        app.openapi()  # routes look up in it which names are known
         state.attacks.start()
         state.certificates.start()
         watch = _watch(state)
@@ -100,16 +105,18 @@ def create_app(settings: Settings | None = None) -> Application:
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_unknown_query_parameters)],
+        generate_unique_id_function=operation_id,
         # service.telemetry sees every request already, those past FastAPI too.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = state
     problems.install_handlers(app)
-    for group in (
-        predict, explain, attack, certify, kserve, models, open_inference_routes, repository_routes,
-        health, metrics,
-    ):  # fmt: skip
-        app.include_router(group.router)
+    security = api_key_security() if api_keys else []
+    for group in (predict, explain, attack, certify, kserve_v1, models, inference, repository):
+        app.include_router(group.router, dependencies=security)
+    app.include_router(health.router)
+    app.include_router(metrics.router, dependencies=security if settings.metrics_need_key else [])
     app.outermost = RequestMiddleware(
         super(Application, app).__call__,
         handlers={"/v1/predict": predict.PredictHandler(state)},
@@ -117,7 +124,6 @@ def create_app(settings: Settings | None = None) -> Application:
         max_body_bytes=settings.max_body_bytes,
         max_body_seconds=settings.request_timeout_ms / 1000,
     )
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
@@ -174,28 +180,3 @@ def _unready_before_the_end(state: ServiceState) -> Iterator[None]:
 
 def _named(model: ServedModel) -> str:
     return f"{model.package.name}/{model.package.version}"
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Adds to FastAPI's schema the bodies that routes read themselves, and the problems."""
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        named = (
-            schemas.PredictRequest,
-            schemas.ExplainRequest,
-            schemas.AttackRequest,
-            schemas.CertifyRequest,
-            schemas.InstancesRequest,
-            open_inference.InferRequest,
-            repository_routes.IndexRequest,
-            problems.ProblemBody,
-        )
-        _, definitions = models_json_schema(
-            [(model, "validation") for model in named],
-            ref_template="#/components/schemas/{model}",
-        )
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-        app.openapi_schema = schema
-    return app.openapi_schema

@@ -1,42 +1,54 @@
 """POST /v1/attack."""
 
-import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from model.attacks.settings import AttackSettings
-from service.api.answering import (
-    Labelled,
-    OwnBodyRoute,
-    json_response,
-    labelled,
-    unless_client_leaves,
-)
-from service.api.dependencies import ServiceState, get_state
-from service.api.documentation import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
-from service.api.schemas import AttackAnswer, AttackRequest
-from service.codecs.serialization import model_ref, predictions
-from service.errors import UnsupportedMediaType, invalid_at
-from service.http.body import is_png, off_the_loop, parse_json
-from service.http.context import get_context
+from service.api.dependencies import AttackDeadline, Context, CurrentSettings, Models, State
+from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
+from service.api.schemas import AttackRequest, AttackResponse
+from service.codecs.json_images import decode_images
+from service.codecs.serialization import exact, model_ref, predictions
+from service.errors import invalid_at
+from service.http.disconnect import cancel_on_disconnect
+from service.http.responses import ArrayJSONResponse
+from service.http.routing import JSONRoute, require_json
 from service.http.sse import MEDIA_TYPE, EventStream
+from service.inference.labelled_images import LabelledImages, label_images
+from service.inference.model_repository import ModelRepository
+from service.settings import Settings
 from service.telemetry import metrics
 from service.workers.messages import attack_job
-from service.workers.pool import Progress, ignore_progress
+from service.workers.pool import Progress, WorkerPool, ignore_progress
 
-router = APIRouter(tags=["attack"], route_class=OwnBodyRoute)
+router = APIRouter(tags=["attack"], route_class=JSONRoute)
 
-_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "attack": "pgd", "epsilon": 0.3, "labels": [3]}
+_EXAMPLES = body_examples(
+    pgd={"images": [EXAMPLE_IMAGE], "attack": "pgd", "epsilon": 0.3, "labels": [3]},
+    smallest_perturbation={"images": [EXAMPLE_IMAGE], "attack": "deepfool", "norm": "l2", "epsilon": 4.0},
+)
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
 @router.post(
     "/v1/attack",
-    responses={200: {"model": AttackAnswer}, **PROBLEMS, **WORKER_PROBLEMS},
-    openapi_extra=json_body(AttackRequest, _EXAMPLE),
+    response_model=AttackResponse,
+    responses=_EVENTS | WORKER_PROBLEMS,
+    dependencies=[Depends(require_json)],
 )
-async def attack(request: Request) -> Response:
+async def attack(
+    request: Request,
+    body: Annotated[AttackRequest, Body(openapi_examples=_EXAMPLES)],
+    models: Models,
+    settings: CurrentSettings,
+    state: State,
+    deadline: AttackDeadline,
+    context: Context,
+) -> Response:
     """Look for an image nearby that the model takes for something else.
 
     The image in the answer lies within epsilon of the original and in [0, 1], whether the attack
@@ -44,75 +56,67 @@ async def attack(request: Request) -> Response:
     the first success. The same request with the same seed gives the same answer, unless time runs out.
     With `Accept: text/event-stream`: `progress` events, then the answer as a `result` event.
     """
-    service, context = get_state(request), get_context(request)
-    most = service.settings.attack_timeout_seconds
-    deadline = time.monotonic() + context.timeout(most, most=most)
-    if is_png(request.headers.get("content-type", "")):
-        raise UnsupportedMediaType("Send application/json: an attack has settings beside its image.")
-    body = await request.body()
-    context.mark("read")
-    asked, question = await off_the_loop(body, lambda: _read(service, body))
+    labelled = await run_in_threadpool(_label, body, models, settings)
     context.mark("parse")
+    budget = body.query_budget or settings.max_attack_queries
+
+    async def work(on_progress: Progress) -> dict[str, Any]:
+        return await _attack(labelled, _settings_of(body), budget, state.attacks, deadline, on_progress)
+
     if MEDIA_TYPE in request.headers.get("accept", ""):
-        return EventStream(lambda tell: _answer(service, question, asked, deadline, tell))
-    work = _answer(service, question, asked, deadline, ignore_progress)
-    response = json_response(await unless_client_leaves(request, work))
+        return EventStream(work)
+    response = ArrayJSONResponse(await cancel_on_disconnect(request, work(ignore_progress)))
     context.mark("infer")
     return response
 
 
-def _read(service: ServiceState, body: bytes) -> tuple[AttackRequest, Labelled]:
-    asked = parse_json(AttackRequest, body)
-    _check_limits(asked, service)
-    return asked, labelled(asked, service, service.settings.max_attack_images)
-
-
-def _check_limits(asked: AttackRequest, service: ServiceState) -> None:
-    most = service.settings.max_attack_queries
-    if asked.query_budget is not None and asked.query_budget > most:
+def _label(body: AttackRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
+    most = settings.max_attack_queries
+    if body.query_budget is not None and body.query_budget > most:
         raise invalid_at(["query_budget"], f"at most {most} queries an image are allowed")
-    most = service.settings.max_attack_steps
-    if asked.steps is not None and asked.steps > most:
+    most = settings.max_attack_steps
+    if body.steps is not None and body.steps > most:
         raise invalid_at(["steps"], f"at most {most} steps are allowed")
+    engine = models.get(body.model, body.version).engine
+    decoded = decode_images(body.images, settings.max_attack_images, settings.max_png_pixels)
+    return label_images(engine, decoded, body.labels)
 
 
-def _settings(asked: AttackRequest) -> AttackSettings:
-    return AttackSettings(
-        asked.attack, asked.norm, asked.epsilon, asked.steps, asked.restarts, seed=asked.seed
-    )
+def _settings_of(body: AttackRequest) -> AttackSettings:
+    return AttackSettings(body.attack, body.norm, body.epsilon, body.steps, body.restarts, seed=body.seed)
 
 
-async def _answer(
-    service: ServiceState, question: Labelled, asked: AttackRequest, deadline: float, tell: Progress
+async def _attack(
+    labelled: LabelledImages,
+    settings: AttackSettings,
+    query_budget: int,
+    workers: WorkerPool,
+    deadline: float,
+    on_progress: Progress,
 ) -> dict[str, Any]:
-    budget = asked.query_budget or service.settings.max_attack_queries
+    """Attacks the images one after the other; returns an `AttackResponse`."""
     jobs = [
-        attack_job(question.engine, image, label, _settings(asked), budget)
-        for image, label in zip(question.images, question.labels, strict=True)
+        attack_job(labelled.engine, image, label, settings, query_budget)
+        for image, label in zip(labelled.images, labelled.labels, strict=True)
     ]
-    found = await service.attacks.run(jobs, deadline, tell)
-    spent = sum(result["queries"] for result in found)
-    metrics.ATTACK_QUERIES.labels(question.engine.package.name, asked.attack).inc(spent)
+    results = await workers.run(jobs, deadline, on_progress)
+    package = labelled.engine.package
+    queries = sum(result["queries"] for result in results)
+    metrics.ATTACK_QUERIES.labels(package.name, settings.attack).inc(queries)
     return {
-        "model": model_ref(question.engine),
-        "attack": _settings(asked).to_dict(),
-        "results": _outcomes(question, found),
+        "model": model_ref(package),
+        "attack": settings.to_dict(),
+        "results": await run_in_threadpool(_with_predictions, labelled, results),
     }
 
 
-def _outcomes(question: Labelled, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    images = np.array([result["image"] for result in found], np.float32).reshape(-1, 28, 28)
-    adversarial = predictions(question.engine, images)
+def _with_predictions(labelled: LabelledImages, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to what the workers found what the served model itself says of it."""
+    images = np.array([result["image"] for result in results], np.float32).reshape(-1, 28, 28)
+    engine = labelled.engine
+    adversarial = predictions(engine.labels, *engine.predict(images))
+    found = zip(results, images, labelled.labels, labelled.predictions, adversarial, strict=True)
     return [
-        {
-            **result,
-            # As float64, whose text is exact: what the client reads back is inside the ball too.
-            "image": image.astype(np.float64),
-            "label": label,
-            "original": original,
-            "adversarial": fooled,
-        }
-        for result, image, label, original, fooled in zip(
-            found, images, question.labels, question.originals, adversarial, strict=True
-        )
+        {**result, "image": exact(image), "label": label, "original": before, "adversarial": after}
+        for result, image, label, before, after in found
     ]

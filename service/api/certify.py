@@ -1,93 +1,94 @@
 """POST /v1/certify."""
 
-import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from service.api.answering import (
-    Labelled,
-    OwnBodyRoute,
-    json_response,
-    labelled,
-    unless_client_leaves,
-)
-from service.api.dependencies import ServiceState, get_state
-from service.api.documentation import EXAMPLE_PNG, PROBLEMS, WORKER_PROBLEMS, json_body
-from service.api.schemas import CertifyAnswer, CertifyRequest
-from service.codecs.serialization import model_ref, predictions
-from service.errors import UnsupportedMediaType
-from service.http.body import is_png, off_the_loop, parse_json
-from service.http.context import get_context
+from service.api.dependencies import CertifyDeadline, Context, CurrentSettings, Models, State
+from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
+from service.api.schemas import CertifyRequest, CertifyResponse
+from service.codecs.json_images import decode_images
+from service.codecs.serialization import exact, model_ref, predictions
+from service.http.disconnect import cancel_on_disconnect
+from service.http.responses import ArrayJSONResponse
+from service.http.routing import JSONRoute, require_json
 from service.inference.engine import Engine
+from service.inference.labelled_images import LabelledImages, label_images
+from service.inference.model_repository import ModelRepository
+from service.settings import Settings
 from service.workers.messages import certify_job
 
-router = APIRouter(tags=["certify"], route_class=OwnBodyRoute)
+router = APIRouter(tags=["certify"], route_class=JSONRoute)
 
-_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}], "labels": [3], "epsilon": 0.1}
+_EXAMPLES = body_examples(
+    everything={"images": [EXAMPLE_IMAGE], "labels": [3], "epsilon": 0.1},
+    the_bound_alone={
+        "images": [EXAMPLE_IMAGE],
+        "epsilon": 0.1,
+        "radius": False,
+        "counterexample": False,
+    },
+)
 
 
 @router.post(
     "/v1/certify",
-    responses={200: {"model": CertifyAnswer}, **PROBLEMS, **WORKER_PROBLEMS},
-    openapi_extra=json_body(CertifyRequest, _EXAMPLE),
+    response_model=CertifyResponse,
+    responses=WORKER_PROBLEMS,
+    dependencies=[Depends(require_json)],
 )
-async def certify(request: Request) -> Response:
+async def certify(
+    request: Request,
+    body: Annotated[CertifyRequest, Body(openapi_examples=_EXAMPLES)],
+    models: Models,
+    settings: CurrentSettings,
+    state: State,
+    deadline: CertifyDeadline,
+    context: Context,
+) -> Response:
     """Prove that no image nearby is taken for something else, or show one that is.
 
     The bound holds for every attack there is or will be. Where it proves nothing, a short attack looks
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    service, context = get_state(request), get_context(request)
-    deadline = time.monotonic() + context.timeout(
-        service.settings.certify_timeout_seconds, most=service.settings.certify_timeout_seconds
-    )
-    if is_png(request.headers.get("content-type", "")):
-        raise UnsupportedMediaType("Send application/json: a certificate has an epsilon beside its image.")
-    body = await request.body()
-    context.mark("read")
-    asked, question = await off_the_loop(body, lambda: _read(service, body))
+    labelled = await run_in_threadpool(_label, body, models, settings)
     context.mark("parse")
-    found = await unless_client_leaves(request, _certify_all(service, question, asked, deadline))
+    engine = labelled.engine
+    job = certify_job(
+        engine, labelled.images, list(labelled.labels), body.epsilon, body.radius, body.counterexample
+    )
+    (result,) = await cancel_on_disconnect(request, state.certificates.run([job], deadline))
     context.mark("infer")
+    found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     results = [
-        {"label": label, "prediction": original, **_with_counterexample(question.engine, one)}
-        for label, original, one in zip(question.labels, question.originals, found, strict=True)
+        {"label": label, "prediction": prediction, **_with_prediction(engine, assessment)}
+        for label, prediction, assessment in found
     ]
-    return json_response(
+    return ArrayJSONResponse(
         {
-            "model": model_ref(question.engine),
-            "epsilon": asked.epsilon,
-            "norm": asked.norm,
+            "model": model_ref(engine.package),
+            "epsilon": body.epsilon,
+            "norm": body.norm,
             "results": results,
         }
     )
 
 
-def _read(service: ServiceState, body: bytes) -> tuple[CertifyRequest, Labelled]:
-    asked = parse_json(CertifyRequest, body)
-    return asked, labelled(asked, service, service.settings.max_certify_images)
+def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
+    engine = models.get(body.model, body.version).engine
+    decoded = decode_images(body.images, settings.max_certify_images, settings.max_png_pixels)
+    return label_images(engine, decoded, body.labels)
 
 
-async def _certify_all(
-    service: ServiceState, question: Labelled, asked: CertifyRequest, deadline: float
-) -> list[dict[str, Any]]:
-    job = certify_job(
-        question.engine, question.images, question.labels, asked.epsilon, asked.radius, asked.counterexample
-    )
-    (result,) = await service.certificates.run([job], deadline)
-    assessments: list[dict[str, Any]] = result["assessments"]
-    return assessments
-
-
-def _with_counterexample(engine: Engine, assessment: dict[str, Any]) -> dict[str, Any]:
+def _with_prediction(engine: Engine, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
     """Adds to a counterexample what the served model itself says of it."""
-    if (found := assessment.get("counterexample")) is None:
+    if (counterexample := assessment.get("counterexample")) is None:
         return assessment
-    image = np.array(found["image"], np.float32).reshape(1, 28, 28)
-    (prediction,) = predictions(engine, image)
-    # As float64, whose text is exact: what the client reads back is inside the ball too.
-    shown = {**found, "image": image[0].astype(np.float64), "prediction": prediction}
+    image = np.array(counterexample["image"], np.float32).reshape(1, 28, 28)
+    (prediction,) = predictions(engine.labels, *engine.predict(image))
+    shown = {**counterexample, "image": exact(image[0]), "prediction": prediction}
     return {**assessment, "counterexample": shown}

@@ -1,10 +1,13 @@
-"""What a running service holds: settings, models, the worker pools."""
+"""What routes are given: the service's state and its parts, the request's context and its deadline."""
 
+import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
-from starlette.requests import Request
+from fastapi import Depends, Path, Request
 
+from service.errors import DeadlineExceeded
+from service.http.context import RequestContext, get_context
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
 from service.workers.pool import WorkerPool
@@ -29,6 +32,67 @@ class ServiceState:
     ready: bool = False
 
 
-def get_state(request: Request) -> ServiceState:
+# Coroutines, though they wait for nothing: FastAPI would call functions in threads.
+async def get_state(request: Request) -> ServiceState:
     """Returns the state of the application that a request came to."""
     return cast(ServiceState, request.app.state.service)
+
+
+State = Annotated[ServiceState, Depends(get_state)]
+
+
+async def get_settings(state: State) -> Settings:
+    """Returns the service's settings."""
+    return state.settings
+
+
+async def get_models(state: State) -> ModelRepository:
+    """Returns the loaded models."""
+    return state.models
+
+
+async def get_request_context(request: Request) -> RequestContext:
+    """Returns what is known of the request from its head."""
+    return get_context(request)
+
+
+CurrentSettings = Annotated[Settings, Depends(get_settings)]
+Models = Annotated[ModelRepository, Depends(get_models)]
+Context = Annotated[RequestContext, Depends(get_request_context)]
+
+
+async def get_deadline(context: Context, settings: CurrentSettings) -> float:
+    """Returns when a prediction's or an explanation's time is over, a `time.monotonic()` value."""
+    return context.deadline(settings.request_timeout_ms / 1000)
+
+
+async def get_attack_deadline(context: Context, settings: CurrentSettings) -> float:
+    """Returns when an attack's time is over."""
+    return context.deadline(settings.attack_timeout_seconds, most=settings.attack_timeout_seconds)
+
+
+async def get_certify_deadline(context: Context, settings: CurrentSettings) -> float:
+    """Returns when a certificate's time is over."""
+    return context.deadline(settings.certify_timeout_seconds, most=settings.certify_timeout_seconds)
+
+
+Deadline = Annotated[float, Depends(get_deadline)]
+AttackDeadline = Annotated[float, Depends(get_attack_deadline)]
+CertifyDeadline = Annotated[float, Depends(get_certify_deadline)]
+
+ModelName = Annotated[
+    str, Path(description="Name of a model.", openapi_examples={"shipped": {"value": "mnist-3v5"}})
+]
+ModelVersion = Annotated[
+    str, Path(description="A loaded version of it.", openapi_examples={"first": {"value": "1"}})
+]
+
+
+def check_deadline(deadline: float) -> None:
+    """Lets a request go on that has waited for its turn.
+
+    Raises:
+        DeadlineExceeded: Its time ran out.
+    """
+    if time.monotonic() > deadline:
+        raise DeadlineExceeded("The request's time ran out before its turn came.")

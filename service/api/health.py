@@ -1,21 +1,35 @@
 """GET /v2/health/live and /v2/health/ready, as the Open Inference Protocol has them."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 
-from service.api.dependencies import get_state
+from service.api.dependencies import State
+from service.api.openapi import error_responses
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], responses=error_responses())
 
 
-@router.get("/v2/health/live", response_model=None)
-async def live() -> Response:
+class Live(BaseModel):
+    """Answer of GET /v2/health/live."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Answer of GET /v2/health/ready."""
+
+    ready: bool
+
+
+@router.get("/v2/health/live")
+async def live() -> Live:
     """Answer 200 as long as the process runs."""
-    return Response(b'{"live":true}', media_type="application/json")
+    return Live(live=True)
 
 
-@router.get("/v2/health/ready", response_model=None, responses={503: {"description": "Not yet"}})
-async def ready(request: Request) -> Response:
+@router.get("/v2/health/ready", responses={503: {"model": Ready, "description": "Not yet"}})
+async def ready(state: State, response: Response) -> Ready:
     """Answer 200 when requests will be served, else 503."""
-    if get_state(request).ready:
-        return Response(b'{"ready":true}', media_type="application/json")
-    return Response(b'{"ready":false}', 503, media_type="application/json")
+    if not state.ready:
+        response.status_code = 503
+    return Ready(ready=state.ready)

@@ -1,67 +1,63 @@
 """POST /v1/models/{name}:predict and :explain, as KServe's V1 protocol has them."""
 
-import time
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
-from service.api.answering import OwnBodyRoute, in_time, json_response, with_preprocessed
-from service.api.dependencies import ServiceState, get_state
-from service.api.documentation import EXAMPLE_PNG, MODEL_NAME, V1_ERRORS, json_body
-from service.api.schemas import PARTS, ExplanationList, InstancesRequest, PredictionList
-from service.codecs.json_images import DecodedImages, decode_images
-from service.codecs.serialization import explanations, labelled
-from service.http.body import off_the_loop, parse_json
-from service.http.context import get_context
-from service.inference.model_repository import ServedModel
+from service.api.dependencies import Context, CurrentSettings, Deadline, ModelName, Models, check_deadline
+from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
+from service.api.schemas import V1ExplainResponse, V1PredictResponse, V1Request
+from service.codecs.json_images import decode_images
+from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
+from service.http.body import off_the_loop
+from service.http.responses import ArrayJSONResponse
+from service.http.routing import AnyMediaTypeRoute
 
-router = APIRouter(tags=["KServe V1"], route_class=OwnBodyRoute)
+router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)
 
-_BODY = json_body(InstancesRequest, {"instances": [{"png": EXAMPLE_PNG}]})
+_EXAMPLES = body_examples(one_image={"instances": [EXAMPLE_IMAGE]})
+Instances = Annotated[V1Request, Body(openapi_examples=_EXAMPLES)]
 
 
-@router.post(
-    "/v1/models/{name}:predict",
-    responses={200: {"model": PredictionList}, **V1_ERRORS},
-    openapi_extra={**_BODY, "parameters": [MODEL_NAME]},
-)
-async def predict(request: Request) -> Response:
+@router.post("/v1/models/{name}:predict", response_model=V1PredictResponse)
+async def v1_predict(
+    request: Request,
+    name: ModelName,
+    body: Instances,
+    models: Models,
+    settings: CurrentSettings,
+    deadline: Deadline,
+    context: Context,
+) -> Response:
     """Say which digit each instance shows; instances are images as /v1/predict takes them."""
-    service, deadline, body = await _begin(request)
-    model, decoded = await off_the_loop(
-        body, lambda: _read(service, request, body, service.settings.max_images)
+    decoded = await off_the_loop(
+        await request.body(),
+        lambda: decode_images(body.instances, settings.max_images, settings.max_png_pixels, "instances"),
     )
-    found = await model.batcher.predict(decoded.images, deadline)
-    answers = with_preprocessed(labelled(model.engine, *found), decoded)
-    return json_response({"predictions": answers})
+    model = models.get(name)
+    context.mark("parse")
+    logits, probabilities = await model.batcher.predict(decoded.images, deadline)
+    context.mark("infer")
+    found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
+    return ArrayJSONResponse({"predictions": found})
 
 
-@router.post(
-    "/v1/models/{name}:explain",
-    responses={200: {"model": ExplanationList}, **V1_ERRORS},
-    openapi_extra={**_BODY, "parameters": [MODEL_NAME]},
-)
-async def explain(request: Request) -> Response:
+@router.post("/v1/models/{name}:explain", response_model=V1ExplainResponse)
+def v1_explain(
+    name: ModelName,
+    body: Instances,
+    models: Models,
+    settings: CurrentSettings,
+    deadline: Deadline,
+    context: Context,
+) -> Response:
     """Say which digit each instance shows, and why: everything that /v1/explain tells."""
-    service, deadline, body = await _begin(request)
-
-    def work() -> Response:
-        model, decoded = _read(service, request, body, service.settings.max_explain_images)
-        in_time(deadline)
-        answers = explanations(model.engine, decoded.images, PARTS, pictures=False)
-        return json_response({"explanations": with_preprocessed(answers, decoded)})
-
-    return await off_the_loop(body, work)
-
-
-async def _begin(request: Request) -> tuple[ServiceState, float, bytes]:
-    service = get_state(request)
-    deadline = time.monotonic() + get_context(request).timeout(service.settings.request_timeout_ms / 1000)
-    return service, deadline, await request.body()
-
-
-def _read(
-    service: ServiceState, request: Request, body: bytes, most: int
-) -> tuple[ServedModel, DecodedImages]:
-    asked = parse_json(InstancesRequest, body)
-    decoded = decode_images(asked.instances, most, service.settings.max_png_pixels, "instances")
-    return service.models.get(request.path_params["name"]), decoded
+    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
+    engine = models.get(name).engine
+    context.mark("parse")
+    check_deadline(deadline)
+    trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
+    found = explanations(engine.labels, trace, TRACE_PARTS, decoded.preprocessed)
+    response = ArrayJSONResponse({"explanations": found})
+    context.mark("infer")
+    return response

@@ -1,40 +1,41 @@
 """GET /v1/models and /v1/models/{name}."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
-from service.api.dependencies import get_state
-from service.api.documentation import MODEL_NOT_FOUND
-from service.api.schemas import ModelDetails, ModelList
+from service.api.dependencies import ModelName, Models
+from service.api.openapi import MODEL_PROBLEMS, problem_responses
+from service.api.schemas import ModelDetails, ModelList, ModelSummary
+from service.errors import InvalidInput
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["models"])
 
-Version = Annotated[str | None, Query(description="A loaded version; default: the newest.")]
 
-
-@router.get("/v1/models", response_model=ModelList)
-async def list_models(request: Request) -> dict[str, Any]:
+@router.get("/v1/models", responses=problem_responses(InvalidInput))
+async def list_models(models: Models) -> ModelList:
     """List the loaded models, every version."""
-    models = get_state(request).models
-    return {"default": models.default, "models": [_summary(model) for model in models]}
+    return ModelList(default=models.default, models=[_summary(model) for model in models])
 
 
-@router.get("/v1/models/{name}", response_model=ModelDetails, responses=MODEL_NOT_FOUND)
-async def get_model(request: Request, name: str, version: Version = None) -> dict[str, Any]:
+@router.get("/v1/models/{name}", responses=MODEL_PROBLEMS)
+async def get_model(
+    models: Models,
+    name: ModelName,
+    version: Annotated[str | None, Query(description="A loaded version; default: the newest.")] = None,
+) -> ModelDetails:
     """Show a model's manifest: labels, digests, how it was trained, measured results."""
-    models = get_state(request).models
     model = models.get(name, version)
-    return {**_summary(model), "versions": models.versions(name), "manifest": dict(model.package.manifest)}
+    return ModelDetails(
+        **_summary(model).model_dump(),
+        versions=models.versions(name),
+        manifest=dict(model.package.manifest),
+    )
 
 
-def _summary(model: ServedModel) -> dict[str, Any]:
+def _summary(model: ServedModel) -> ModelSummary:
     package = model.package
-    return {
-        "name": package.name,
-        "version": package.version,
-        "digest": package.digest,
-        "labels": list(package.labels),
-        "ready": True,
-    }
+    return ModelSummary(
+        name=package.name, version=package.version, digest=package.digest, labels=list(package.labels)
+    )

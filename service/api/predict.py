@@ -1,23 +1,25 @@
 """POST /v1/predict: the one handler that answers predictions, and its route in the documentation."""
 
+from typing import Annotated
+
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
-from service.api.answering import OwnBodyRoute, with_preprocessed
-from service.api.dependencies import ServiceState, get_state
-from service.api.documentation import EXAMPLE_PNG, PROBLEMS, TIMED_PROBLEMS, json_body
-from service.api.schemas import PredictAnswer, PredictRequest
+from service.api.dependencies import Context, ServiceState, State
+from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
+from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
-from service.codecs.serialization import labelled, model_ref
+from service.codecs.serialization import model_ref, predictions
 from service.http.body import is_png, off_the_loop, parse_json
-from service.http.context import RequestContext, get_context
+from service.http.context import RequestContext
+from service.http.routing import JSONRoute, require_json_or_image
 from service.inference.model_repository import ServedModel
 
-router = APIRouter(tags=["predict"], route_class=OwnBodyRoute)
+router = APIRouter(tags=["predict"], route_class=JSONRoute)
 
-_EXAMPLE = {"images": [{"png": EXAMPLE_PNG}]}
+_EXAMPLES = body_examples(one_png={"images": [EXAMPLE_IMAGE]})
 _JSON = b"application/json"
 
 
@@ -47,8 +49,8 @@ class PredictHandler:
         context.mark("parse")
         logits, probabilities = await model.batcher.predict(decoded.images, deadline)
         context.mark("infer")
-        predictions = with_preprocessed(labelled(model.engine, logits, probabilities), decoded)
-        answer = orjson.dumps({"model": model_ref(model.engine), "predictions": predictions})
+        found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
+        answer = orjson.dumps({"model": model_ref(model.package), "predictions": found})
         context.mark("answer")
         return answer
 
@@ -77,12 +79,21 @@ class PredictHandler:
 
 @router.post(
     "/v1/predict",
-    responses={200: {"model": PredictAnswer}, **PROBLEMS, **TIMED_PROBLEMS},
-    openapi_extra=json_body(PredictRequest, _EXAMPLE, png=True),
+    response_model=PredictResponse,
+    responses=INFERENCE_PROBLEMS,
+    openapi_extra=RAW_IMAGE_BODY,
+    dependencies=[Depends(require_json_or_image)],
 )
-async def predict(request: Request) -> Response:
-    """Say which digit each image shows."""
-    content = await PredictHandler(get_state(request))(
-        request.scope, await request.body(), get_context(request)
-    )
+async def predict(
+    request: Request,
+    state: State,
+    context: Context,
+    _body: Annotated[PredictBody, Body(openapi_examples=_EXAMPLES)],
+    _query: Annotated[ModelChoice, Query()],
+) -> Response:
+    """Say which digit each image shows.
+
+    A raw `image/png` body is one image; the model is then named by `?model=` and `?version=`.
+    """
+    content = await PredictHandler(state)(request.scope, await request.body(), context)
     return Response(content, media_type="application/json")

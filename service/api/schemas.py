@@ -1,29 +1,32 @@
-"""The JSON of the REST contract. Requests are validated by these; answers are documented by them.
+"""The JSON of the REST contract: requests are validated by these schemas, responses documented by them.
 
-Answers are written straight from arrays (an explanation holds 14,000 numbers), so their schemas do not
-run on the hot path; the tests hold every answer against its schema.
+Predictions, explanations, attacks and certificates are written straight from arrays
+(`service.codecs.serialization`) and answered as a `Response`: an explanation holds 14,000 numbers, and to
+validate them again would cost more than to compute them. The tests hold every such response against its
+schema.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
 from model.attacks.settings import AttackName, Norm
 from service.codecs.json_images import InputImage
+from service.codecs.serialization import TRACE_PARTS, TracePart
+from service.http.problems import JSON_BRANCH
 
 Map = list[list[float]]
 Verdict = Literal["certified", "falsified", "unknown"]
-Part = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
-PARTS: tuple[Part, ...] = ("two_step", "bright", "shapes", "claims", "attribution", "gradient")
 
 
-class Request(BaseModel):
-    """Base of request bodies: what is not known is refused, not ignored, and nothing is guessed."""
+class RequestModel(BaseModel):
+    """Base of requests: what is not known is refused, not ignored, and nothing is guessed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ModelChoice(Request):
+class ModelChoice(RequestModel):
     """The model that is asked."""
 
     model: Annotated[str | None, Field(description="Name of a loaded model.")] = None
@@ -43,9 +46,9 @@ class PredictRequest(ImagesRequest):
 class ExplainOptions(ModelChoice):
     """What an explanation is to hold."""
 
-    include: Annotated[list[Part], Field(description="Parts of the trace to answer with.", min_length=1)] = (
-        list(PARTS)
-    )
+    include: Annotated[
+        list[TracePart], Field(description="Parts of the trace to answer with.", min_length=1)
+    ] = list(TRACE_PARTS)
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"
     )
@@ -55,7 +58,22 @@ class ExplainRequest(ExplainOptions, ImagesRequest):
     """Body of POST /v1/explain."""
 
 
-class InstancesRequest(BaseModel):
+def _branch(value: object) -> str:
+    return "file" if isinstance(value, bytes) else JSON_BRANCH
+
+
+# FastAPI hands on as bytes what is not JSON: the file of one image.
+PredictBody = Annotated[
+    Annotated[PredictRequest, Tag(JSON_BRANCH)] | Annotated[SkipJsonSchema[bytes], Tag("file")],
+    Discriminator(_branch),
+]
+ExplainBody = Annotated[
+    Annotated[ExplainRequest, Tag(JSON_BRANCH)] | Annotated[SkipJsonSchema[bytes], Tag("file")],
+    Discriminator(_branch),
+]
+
+
+class V1Request(BaseModel):
     """Body of KServe V1's :predict and :explain."""
 
     # Clients of that protocol send fields of their own, such as signature_name.
@@ -123,8 +141,8 @@ class Prediction(BaseModel):
     ] = None
 
 
-class PredictAnswer(BaseModel):
-    """Answer of POST /v1/predict."""
+class PredictResponse(BaseModel):
+    """Response of POST /v1/predict."""
 
     model: ModelRef
     predictions: list[Prediction]
@@ -172,14 +190,14 @@ class Explanation(Prediction):
     gradient: dict[str, Map | str] | None = None
 
 
-class ExplainAnswer(BaseModel):
-    """Answer of POST /v1/explain."""
+class ExplainResponse(BaseModel):
+    """Response of POST /v1/explain."""
 
     model: ModelRef
     explanations: list[Explanation]
 
 
-class Distance(BaseModel):
+class PerturbationSize(BaseModel):
     """How far the adversarial image is from the original."""
 
     linf: float
@@ -195,13 +213,13 @@ class AttackOutcome(BaseModel):
     original: Prediction
     adversarial: Prediction
     image: Map
-    distance: Distance
+    distance: PerturbationSize
     queries: int
     stopped_by: Literal["success", "finished", "query_budget", "deadline"]
 
 
-class AttackAnswer(BaseModel):
-    """Answer of POST /v1/attack."""
+class AttackResponse(BaseModel):
+    """Response of POST /v1/attack."""
 
     model: ModelRef
     attack: dict[str, Any]
@@ -212,7 +230,7 @@ class Counterexample(BaseModel):
     """An image inside the ball and the box that the model takes for another digit."""
 
     image: Map
-    distance: Distance
+    distance: PerturbationSize
     prediction: Prediction
 
 
@@ -237,8 +255,8 @@ class CertifyOutcome(BaseModel):
     counterexample: Counterexample | None = None
 
 
-class CertifyAnswer(BaseModel):
-    """Answer of POST /v1/certify."""
+class CertifyResponse(BaseModel):
+    """Response of POST /v1/certify."""
 
     model: ModelRef
     epsilon: float
@@ -256,27 +274,27 @@ class ModelSummary(BaseModel):
     ready: Annotated[bool, Field(description="True for every loaded model.")] = True
 
 
-class PredictionList(BaseModel):
-    """Answer of KServe V1's :predict."""
+class V1PredictResponse(BaseModel):
+    """Response of KServe V1's :predict."""
 
     predictions: list[Prediction]
 
 
-class ExplanationList(BaseModel):
-    """Answer of KServe V1's :explain."""
+class V1ExplainResponse(BaseModel):
+    """Response of KServe V1's :explain."""
 
     explanations: list[Explanation]
 
 
 class ModelList(BaseModel):
-    """Answer of GET /v1/models: every loaded version."""
+    """Response of GET /v1/models: every loaded version."""
 
     default: str
     models: list[ModelSummary]
 
 
 class ModelDetails(ModelSummary):
-    """Answer of GET /v1/models/{name}: the whole manifest."""
+    """Response of GET /v1/models/{name}: the whole manifest."""
 
     versions: Annotated[list[str], Field(description="All loaded versions, oldest first.")]
     manifest: dict[str, Any]

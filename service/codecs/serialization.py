@@ -1,16 +1,28 @@
-"""From arrays to the JSON values of `service.api.schemas`: predictions and explanations."""
+"""From arrays to JSON: the one place that writes predictions and explanations.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+What it returns are the values of `service.api.schemas`, with numpy arrays where maps are; `to_json` writes
+both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
-from service.api.schemas import Part
+from model.package import ModelPackage
 from service.codecs.rendering import grey_png, signed_png
-from service.inference.engine import Array, Engine, Images
 
-# What each part of an answer needs of the trace.
-_OUTPUTS: dict[Part, tuple[str, ...]] = {
+Array = NDArray[Any]
+Label = int
+JSONObject = dict[str, Any]
+
+TracePart = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
+TRACE_PARTS: tuple[TracePart, ...] = get_args(TracePart)
+
+# The outputs of the explain graph that each part is made of.
+_OUTPUTS: Mapping[TracePart, tuple[str, ...]] = {
     "two_step": ("two_step",),
     "bright": ("bright", "kernel", "rotation"),
     "shapes": ("shapes", "pose", "templates"),
@@ -18,39 +30,34 @@ _OUTPUTS: dict[Part, tuple[str, ...]] = {
     "attribution": ("attribution_bright", "attribution_two_step"),
     "gradient": ("gradient",),
 }
-Draw = Callable[[Any], Any]
 
 
-def model_ref(engine: Engine) -> dict[str, str]:
+def to_json(content: Any) -> bytes:
+    """Writes plain values and numpy arrays as JSON."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def model_ref(package: ModelPackage) -> JSONObject:
     """Returns which model answers."""
-    return {"name": engine.package.name, "version": engine.package.version}
+    return {"name": package.name, "version": package.version}
 
 
-def predictions(engine: Engine, images: Images) -> list[dict[str, Any]]:
-    """Returns the `Prediction` of each image (N, 28, 28)."""
-    return labelled(engine, *engine.predict(images))
+def predictions(
+    labels: Sequence[Label],
+    logits: Array,
+    probabilities: Array,
+    preprocessed: Sequence[list[str] | None] | None = None,
+) -> list[JSONObject]:
+    """Returns the `Prediction` of each image.
 
-
-def explanations(
-    engine: Engine, images: Images, parts: Sequence[Part], pictures: bool
-) -> list[dict[str, Any]]:
-    """Returns the `Explanation` of each image (N, 28, 28), maps as arrays or as PNG."""
-    outputs = ["logits", *dict.fromkeys(name for part in parts for name in _OUTPUTS[part])]
-    trace = engine.explain(images, outputs)
-    logits = trace["logits"]
-    answers = labelled(engine, logits, _softmax(logits))
-    for index, answer in enumerate(answers):
-        one = {name: values[index] for name, values in trace.items()}
-        for part in parts:
-            answer[part] = _PARTS[part](engine, one, pictures)
-    return answers
-
-
-def labelled(engine: Engine, logits: Array, probabilities: Array) -> list[dict[str, Any]]:
-    """Returns the `Prediction` of each image from its logits and probabilities (N, classes)."""
-    labels = engine.labels
+    Args:
+        labels: Of the model's classes.
+        logits: (N, classes).
+        probabilities: (N, classes).
+        preprocessed: For each image the steps that brought a file into the model's form; None for a list.
+    """
     keys = [str(label) for label in labels]
-    return [
+    found = [
         {
             "label": labels[best],
             "confidence": shares[best],
@@ -61,6 +68,46 @@ def labelled(engine: Engine, logits: Array, probabilities: Array) -> list[dict[s
             logits.argmax(axis=1).tolist(), probabilities.tolist(), logits.tolist(), strict=True
         )
     ]
+    if preprocessed is not None:
+        for prediction, steps in zip(found, preprocessed, strict=True):
+            if steps is not None:
+                prediction["preprocessed"] = steps
+    return found
+
+
+def outputs_of(parts: Sequence[TracePart]) -> list[str]:
+    """Returns the names of the explain graph's outputs that `explanations` needs for these parts."""
+    return ["logits", *dict.fromkeys(name for part in parts for name in _OUTPUTS[part])]
+
+
+def explanations(
+    labels: Sequence[Label],
+    trace: Mapping[str, Array],
+    parts: Sequence[TracePart],
+    preprocessed: Sequence[list[str] | None] | None = None,
+    as_png: bool = False,
+) -> list[JSONObject]:
+    """Returns the `Explanation` of each image.
+
+    Args:
+        labels: Of the model's classes.
+        trace: The outputs that `outputs_of(parts)` names, each (N, ...).
+        parts: What to tell of the trace.
+        preprocessed: As for `predictions`.
+        as_png: Whether maps are drawn, as PNG in base64.
+    """
+    logits = trace["logits"]
+    found = predictions(labels, logits, _softmax(logits), preprocessed)
+    for index, explanation in enumerate(found):
+        of_image = {name: values[index] for name, values in trace.items()}
+        for part in parts:
+            explanation[part] = _WRITERS[part](labels, of_image, as_png)
+    return found
+
+
+def exact(image: Array) -> Array:
+    """Returns an image as float64, whose text is exact: read back, it lies within the same bounds."""
+    return image.astype(np.float64)
 
 
 def _softmax(logits: Array) -> Array:
@@ -69,61 +116,56 @@ def _softmax(logits: Array) -> Array:
     return normalised
 
 
-def _two_step(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    return signed_png(trace["two_step"]) if pictures else trace["two_step"]
+def _signed(values: Array, as_png: bool) -> Array | str:
+    return signed_png(values) if as_png else values
 
 
-def _bright(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    values = grey_png(trace["bright"]) if pictures else trace["bright"]
+def _two_step(_: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> Array | str:
+    return _signed(trace["two_step"], as_png)
+
+
+def _bright(_: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> JSONObject:
+    values = grey_png(trace["bright"]) if as_png else trace["bright"]
     return {"values": values, "kernel": trace["kernel"], "rotation": trace["rotation"]}
 
 
-def _shapes(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    own = engine.shapes_per_class
+def _shapes(labels: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> list[JSONObject]:
+    per_class = len(trace["shapes"]) // len(labels)
+    found = zip(trace["shapes"].tolist(), trace["pose"].tolist(), trace["templates"], strict=True)
     return [
         {
-            "speaks_for": engine.labels[index // own],
+            "speaks_for": labels[index // per_class],
             "activation": activation,
             "pose": pose,
-            "template": signed_png(template) if pictures else template,
+            "template": _signed(template, as_png),
         }
-        for index, (activation, pose, template) in enumerate(
-            zip(trace["shapes"].tolist(), trace["pose"].tolist(), trace["templates"], strict=True)
-        )
+        for index, (activation, pose, template) in enumerate(found)
     ]
 
 
-def _claims(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    own = engine.shapes_per_class
+def _claims(labels: Sequence[Label], trace: Mapping[str, Array], _: bool) -> JSONObject:
+    contributions = trace["contributions"] + 0.0  # (classes, shapes); no "-0.0" for a silent shape
+    per_class = contributions.shape[1] // len(labels)
+    found = zip(labels, trace["claim_pose"].tolist(), contributions.tolist(), strict=True)
     return {
-        str(label): {"shape": index * own + pose, "contributions": contributions}
-        for index, (label, pose, contributions) in enumerate(
-            zip(
-                engine.labels,
-                trace["claim_pose"].tolist(),
-                (trace["contributions"] + 0.0).tolist(),  # no "-0.0" for a silent shape
-                strict=True,
-            )
-        )
+        str(label): {"shape": index * per_class + own, "contributions": each}
+        for index, (label, own, each) in enumerate(found)
     }
 
 
-def _attribution(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    draw: Draw = signed_png if pictures else lambda values: values
+def _attribution(labels: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> JSONObject:
+    found = zip(labels, trace["attribution_bright"], trace["attribution_two_step"], strict=True)
     return {
-        str(label): {"bright": draw(bright), "two_step": draw(two_step)}
-        for label, bright, two_step in zip(
-            engine.labels, trace["attribution_bright"], trace["attribution_two_step"], strict=True
-        )
+        str(label): {"bright": _signed(bright, as_png), "two_step": _signed(two_step, as_png)}
+        for label, bright, two_step in found
     }
 
 
-def _gradient(engine: Engine, trace: dict[str, Array], pictures: bool) -> Any:
-    draw: Draw = signed_png if pictures else lambda values: values
-    return {str(label): draw(g) for label, g in zip(engine.labels, trace["gradient"], strict=True)}
+def _gradient(labels: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> JSONObject:
+    return {str(label): _signed(each, as_png) for label, each in zip(labels, trace["gradient"], strict=True)}
 
 
-_PARTS: dict[Part, Callable[[Engine, dict[str, Array], bool], Any]] = {
+_WRITERS: Mapping[TracePart, Callable[[Sequence[Label], Mapping[str, Array], bool], Any]] = {
     "two_step": _two_step,
     "bright": _bright,
     "shapes": _shapes,

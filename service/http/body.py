@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType, invalid_input
+from service.http.unknown import name_nearest_fields
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
@@ -96,19 +97,9 @@ def parse_json(schema: type[Body], body: bytes) -> Body:
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
-        raise invalid_input(error.errors()) from None
-
-
-def parse_values(schema: type[Body], values: dict[str, Any]) -> Body:
-    """Reads plain values, a query's, by a schema.
-
-    Raises:
-        InvalidInput: They are not what the schema says.
-    """
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        raise invalid_input(error.errors()) from None
+        body_schema = schema.model_json_schema()
+        errors = name_nearest_fields(error.errors(), body_schema, body_schema.get("$defs", {}))
+        raise invalid_input(errors) from None
 
 
 def is_png(media_type: str) -> bool:

@@ -4,6 +4,7 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,10 +18,13 @@ from service.errors import (
     Problem,
     invalid_input,
 )
+from service.http.unknown import documented_operation, name_nearest_fields
 from service.telemetry import metrics
 
 # What nginx logs where nobody waits for an answer any more.
 CLIENT_LEFT = 499
+# Where a request may take JSON or a file, pydantic's places begin with the branch of this name.
+JSON_BRANCH = "application/json"
 
 
 class ProblemBody(BaseModel):
@@ -65,7 +69,7 @@ def install_handlers(app: FastAPI) -> None:
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem_response(invalid_input(error.errors()), request.url.path)
+        return problem_response(_invalid(request, error), request.url.path)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -82,6 +86,26 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
+
+
+def _invalid(request: Request, error: RequestValidationError) -> InvalidInput:
+    """Names places as they are in the body, in the query or in the path, and the nearest known fields."""
+    body = documented_operation(request).get("requestBody", {}).get("content", {}).get("application/json", {})
+    definitions = request.app.openapi().get("components", {}).get("schemas", {})
+    found = [_without_source(each) for each in error.errors()]
+    return invalid_input(name_nearest_fields(found, body.get("schema", {}), definitions))
+
+
+def _without_source(error: ErrorDetails) -> ErrorDetails:
+    """Drops from a place that it is in the body, in the query or in the path."""
+    loc = error["loc"][1:]
+    if error["type"] == "json_invalid":
+        return {**error, "loc": (), "msg": f"Invalid JSON: {error['ctx']['error']}"}
+    if error["type"] == "missing" and not loc:
+        return {**error, "loc": (), "msg": "there is none, and it is needed"}
+    if error["type"] == "model_attributes_type":
+        error = {**error, "type": "model_type", "msg": "Input should be an object"}
+    return {**error, "loc": loc[1:] if loc[:1] == (JSON_BRANCH,) else loc}
 
 
 def _of_http(request: Request, error: HTTPException) -> Problem:

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.api.answering import unless_client_leaves
 from service.errors import InternalError, Problem
+from service.http.disconnect import cancel_on_disconnect
 
 MEDIA_TYPE = "text/event-stream"
 # Proxies cut off connections on which nothing moves.
@@ -55,7 +55,7 @@ class EventStream(Response):
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-        await unless_client_leaves(Request(scope, receive), stream())
+        await cancel_on_disconnect(Request(scope, receive), stream())
 
     async def _send_progress(self, events: "asyncio.Queue[Any]", send: Send) -> bool:
         """Sends events up to the last; tells whether anything was sent."""

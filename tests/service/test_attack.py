@@ -12,7 +12,7 @@ import pytest
 from running import ROOT, running_server, worker_ids
 
 from model.attacks.settings import ATTACKS
-from service.api.schemas import AttackAnswer
+from service.api.schemas import AttackResponse
 
 FIVE = {"png": base64.b64encode((ROOT / "examples" / "five.png").read_bytes()).decode()}
 
@@ -24,7 +24,7 @@ def attack(client, images, **settings):
 def test_pgd_turns_the_example_into_another_digit(client):
     answer = attack(client, [FIVE], attack="pgd", labels=[5])
     assert answer.status_code == 200, answer.text
-    AttackAnswer.model_validate_json(answer.content)
+    AttackResponse.model_validate_json(answer.content)
     (result,) = answer.json()["results"]
     assert result["success"]
     assert (result["original"]["label"], result["adversarial"]["label"]) == (5, 3)

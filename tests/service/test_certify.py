@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from running import ROOT, running_server, worker_ids
 
-from service.api.schemas import CertifyAnswer
+from service.api.schemas import CertifyResponse
 
 THREE, FIVE = (
     {"png": base64.b64encode((ROOT / "examples" / f"{name}.png").read_bytes()).decode()}
@@ -24,7 +24,7 @@ def certify(client, images, **settings):
 def test_the_example_is_certified_up_to_its_radius(client):
     answer = certify(client, [THREE], labels=[3])
     assert answer.status_code == 200, answer.text
-    CertifyAnswer.model_validate_json(answer.content)
+    CertifyResponse.model_validate_json(answer.content)
     (result,) = answer.json()["results"]
     assert result["verdict"] == "certified"
     assert result["margin_lower_bound"] > 0
@@ -61,7 +61,7 @@ def test_radius_and_verdict_agree_where_bisection_ends_below_epsilon(client, dig
 
 def test_ten_digits_are_certified_in_the_same_way(client, three):
     answer = certify(client, [three], model="mnist-10-certified", labels=[3])
-    CertifyAnswer.model_validate_json(answer.content)
+    CertifyResponse.model_validate_json(answer.content)
     (result,) = answer.json()["results"]
     assert (result["verdict"], len(result["prediction"]["logits"])) == ("certified", 10)
     (wrong,) = certify(client, [three], model="mnist-10-certified", labels=[7]).json()["results"]
@@ -121,7 +121,7 @@ def test_neither_deadline_nor_a_client_that_leaves_costs_bounds_or_workers(digit
         workers = worker_ids(process.pid)
 
         answer = certify(client, images, epsilon=0.3)
-        CertifyAnswer.model_validate_json(answer.content)
+        CertifyResponse.model_validate_json(answer.content)
         verdicts = [result["verdict"] for result in answer.json()["results"]]
         assert len(verdicts) == len(images)
         assert "unknown" in verdicts

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from running import ROOT
 
-from service.api.schemas import PARTS, ExplainAnswer
+from service.api.schemas import ExplainResponse
+from service.codecs.serialization import TRACE_PARTS
 
 
 def ask(client, images, **rest):
@@ -49,7 +50,7 @@ def test_explain_and_predict_give_the_same_logits(client, digits):
 
 def test_answer_follows_its_schema(client, digits):
     answer = client.post("/v1/explain", json={"images": digits[0][:2].tolist()})
-    ExplainAnswer.model_validate_json(answer.content)
+    ExplainResponse.model_validate_json(answer.content)
 
 
 def test_trace_of_the_server_is_the_networks(client, frozen, images):
@@ -70,7 +71,7 @@ def test_trace_of_the_server_is_the_networks(client, frozen, images):
 def test_only_the_parts_asked_for_are_answered(client, three):
     (explanation,) = ask(client, [three], include=["shapes"])
     assert "shapes" in explanation
-    assert not set(explanation) & (set(PARTS) - {"shapes"})
+    assert not set(explanation) & (set(TRACE_PARTS) - {"shapes"})
 
 
 def test_maps_come_as_pictures_when_asked(client, three):

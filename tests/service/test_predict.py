@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.schemas import PredictAnswer
+from service.api.schemas import PredictResponse
 
 LABELS = ("3", "5")
 
@@ -37,7 +37,7 @@ def test_real_digits_are_told_apart(client, digits):
 
 
 def test_answer_follows_its_schema_and_names_the_model(client, package, three):
-    answer = PredictAnswer.model_validate(ask(client, three), strict=True)
+    answer = PredictResponse.model_validate(ask(client, three), strict=True)
     assert (answer.model.name, answer.model.version) == (package.name, package.version)
     (prediction,) = answer.predictions
     assert prediction.confidence == max(prediction.probabilities.values())

@@ -14,7 +14,7 @@ from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
 from service.app import new_state
 from service.codecs.preprocessing import NotADigitError, digit_from_png
-from service.codecs.serialization import explanations, predictions
+from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
@@ -64,7 +64,7 @@ def _check(settings: Settings) -> None:
     models = new_state(settings).models
     models.load_all()
     for model in models:
-        (prediction,) = predictions(model.engine, np.zeros((1, 28, 28), np.float32))
+        prediction = _predict(model.engine, np.zeros((1, 28, 28), np.float32))
         name = f"{model.package.name}/{model.package.version}"
         say(f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}")
     has_keys = bool(ApiKeys.from_settings(settings))
@@ -78,7 +78,7 @@ def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
     Example: whitebox predict examples/three.png
     """
     engine, pixels = _ask(image, model)
-    answer = predictions(engine, pixels)[0]
+    answer = _predict(engine, pixels)
     if as_json:
         print_json(answer)
         return
@@ -91,7 +91,9 @@ def explain(image: Png, model: Model = None, as_json: Json = False) -> None:
     Example: whitebox explain examples/three.png
     """
     engine, pixels = _ask(image, model)
-    answer = explanations(engine, pixels, ["shapes", "claims"], pictures=False)[0]
+    parts: list[TracePart] = ["shapes", "claims"]
+    trace = engine.explain(pixels, outputs_of(parts))
+    answer = explanations(engine.labels, trace, parts)[0]
     if as_json:
         print_json(answer)
         return
@@ -114,7 +116,7 @@ def attack(
     Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
     """
     engine, pixels = _ask(image, model)
-    original = predictions(engine, pixels)[0]
+    original = _predict(engine, pixels)
     true = original["label"] if label is None else label
     if true not in engine.labels:
         fail(f"The model tells {engine.labels} apart, not {true}.")
@@ -122,7 +124,7 @@ def attack(
     with working(f"attacking with {attack}"):
         found = asyncio.run(_attack(engine, pixels, true, settings))
     shape = np.array(found.pop("image"), np.float32).reshape(1, 28, 28)
-    adversarial = predictions(engine, shape)[0]
+    adversarial = _predict(engine, shape)
     if save is not None:
         Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
     if as_json:
@@ -170,6 +172,11 @@ def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: 
     distance = ", ".join(f"{norm} {value:.4g}" for norm, value in found["distance"].items())
     result = "success" if found["success"] else "no adversarial image found"
     say(f"{result} after {found['queries']:,} queries; distance: {distance}")
+
+
+def _predict(engine: Engine, image: Images) -> dict[str, Any]:
+    """Returns the `Prediction` of the one image (1, 28, 28)."""
+    return predictions(engine.labels, *engine.predict(image))[0]
 
 
 def _print_explanation(answer: dict[str, Any]) -> None:

@@ -1,114 +1,175 @@
 """The Open Inference Protocol V2: metadata, readiness and infer."""
 
-import time
+from collections.abc import Mapping
 from importlib.metadata import version as version_of
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from service.api.answering import OwnBodyRoute, in_time, json_response
-from service.api.dependencies import ServiceState, get_state
-from service.api.documentation import MODEL_NAME, MODEL_VERSION, V2_ERRORS, json_body
-from service.api.openinference import tensors as open_inference
-from service.api.openinference.tensors import InferRequest, Wanted
+from service.api.dependencies import (
+    Context,
+    CurrentSettings,
+    Deadline,
+    ModelName,
+    Models,
+    ModelVersion,
+    check_deadline,
+)
+from service.api.openapi import BINARY_TENSOR_BODY, V2_ERRORS, body_examples
+from service.api.openinference.schemas import (
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerMetadata,
+    TensorMetadata,
+)
+from service.api.openinference.tensors import (
+    IMAGE,
+    JSON_LENGTH,
+    image_tensor,
+    infer_response,
+    requested_outputs,
+    split_body,
+)
 from service.errors import UnsupportedMediaType
-from service.http.body import off_the_loop, parse_json
-from service.http.context import get_context
+from service.http.body import off_the_loop, replayed
+from service.http.routing import AnyMediaTypeRoute, RouteHandler
 from service.inference.engine import Array, Images
 from service.inference.model_repository import ServedModel
 
-router = APIRouter(tags=["Open Inference Protocol V2"], route_class=OwnBodyRoute)
-
+_EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
+_PLATFORM = "onnx_onnxv1"
 _PREDICTED = frozenset(("label", "logits", "probabilities"))
-_EXAMPLE = {
-    "id": "1",
-    "inputs": [{"name": "image", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0] * 784}],
-    "outputs": [{"name": "label"}, {"name": "logits"}],
-}
-_BODY = json_body(InferRequest, _EXAMPLE)
 _MODEL = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
+_IMAGE_INPUT = {"name": IMAGE, "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
+_EXAMPLES = body_examples(
+    a_blank_image={"id": "1", "inputs": [_IMAGE_INPUT], "outputs": [{"name": "label"}, {"name": "logits"}]}
+)
+
+
+class TensorRoute(AnyMediaTypeRoute):
+    """A route whose body is JSON, and raw tensors behind it if a header tells the length of the JSON."""
+
+    def get_route_handler(self) -> RouteHandler:
+        """Returns a handler that is given the JSON alone."""
+        handle = super().get_route_handler()
+
+        async def handle_json_part(request: Request) -> Response:
+            if request.headers.get("content-encoding", "identity") != "identity":
+                raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
+            head, binary = split_body(await request.body(), request.headers.get(JSON_LENGTH))
+            request.state.binary_tensors = binary
+            return await handle(Request(request.scope, replayed(head, request.receive)))
+
+        return handle_json_part
+
+
+async def get_model(models: Models, name: ModelName) -> ServedModel:
+    """Returns the model that a path names."""
+    return models.get(name)
+
+
+async def get_model_version(models: Models, name: ModelName, version: ModelVersion) -> ServedModel:
+    """Returns the version of a model that a path names."""
+    return models.get(name, version)
+
+
+NewestVersion = Annotated[ServedModel, Depends(get_model)]
+NamedVersion = Annotated[ServedModel, Depends(get_model_version)]
+Infer = Annotated[InferRequest, Body(openapi_examples=_EXAMPLES)]
+
+router = APIRouter(tags=["Open Inference Protocol V2"], responses=V2_ERRORS, route_class=TensorRoute)
 
 
 @router.get("/v2")
-async def server(_: Request) -> Response:
+async def v2_server_metadata() -> ServerMetadata:
     """Show the server's name, version and extensions."""
-    return json_response(open_inference.server_metadata(version_of("whitebox-serving")))
+    name = "whitebox-serving"
+    return ServerMetadata(name=name, version=version_of(name), extensions=_EXTENSIONS)
 
 
-@router.get(_VERSION, responses=V2_ERRORS, openapi_extra={"parameters": [MODEL_NAME, MODEL_VERSION]})
-@router.get(_MODEL, responses=V2_ERRORS, openapi_extra={"parameters": [MODEL_NAME]})
-async def metadata(request: Request) -> Response:
+@router.get(_MODEL)
+async def v2_model_metadata(model: NewestVersion, models: Models) -> ModelMetadata:
     """Show a model's versions, inputs and outputs."""
-    models = get_state(request).models
-    model = _model(request)
-    return json_response(open_inference.model_metadata(model, models.versions(model.package.name)))
+    outputs = [TensorMetadata(**each) for each in model.engine.outputs()]
+    return ModelMetadata(
+        name=model.package.name,
+        versions=models.versions(model.package.name),
+        platform=_PLATFORM,
+        inputs=[TensorMetadata(name=IMAGE, datatype="FP32", shape=[-1, 1, 28, 28])],
+        outputs=[TensorMetadata(name="label", datatype="INT64", shape=[-1]), *outputs],
+    )
 
 
-@router.get(
-    _VERSION + "/ready", responses=V2_ERRORS, openapi_extra={"parameters": [MODEL_NAME, MODEL_VERSION]}
-)
-@router.get(_MODEL + "/ready", responses=V2_ERRORS, openapi_extra={"parameters": [MODEL_NAME]})
-async def ready(request: Request) -> Response:
+@router.get(_VERSION)
+async def v2_model_version_metadata(model: NamedVersion, models: Models) -> ModelMetadata:
+    """Show the inputs and outputs of a version of a model."""
+    return await v2_model_metadata(model, models)
+
+
+@router.get(_MODEL + "/ready")
+async def v2_model_ready(model: NewestVersion) -> ModelReady:
     """Answer 200 if the model is loaded."""
-    return json_response({"name": _model(request).package.name, "ready": True})
+    return ModelReady(name=model.package.name, ready=True)
 
 
-@router.post(
-    _VERSION + "/infer",
-    responses=V2_ERRORS,
-    openapi_extra={**_BODY, "parameters": [MODEL_NAME, MODEL_VERSION]},
-)
-@router.post(_MODEL + "/infer", responses=V2_ERRORS, openapi_extra={**_BODY, "parameters": [MODEL_NAME]})
-async def infer(request: Request) -> Response:
+@router.get(_VERSION + "/ready")
+async def v2_model_version_ready(model: NamedVersion) -> ModelReady:
+    """Answer 200 if this version of the model is loaded."""
+    return ModelReady(name=model.package.name, ready=True)
+
+
+@router.post(_MODEL + "/infer", response_model=InferResponse, openapi_extra=BINARY_TENSOR_BODY)
+async def v2_model_infer(
+    request: Request,
+    model: NewestVersion,
+    body: Infer,
+    settings: CurrentSettings,
+    deadline: Deadline,
+    context: Context,
+) -> Response:
     """Put images through the model: JSON tensors, or binary ones behind the JSON.
 
     Outputs are `label`, `logits`, `probabilities` and every tensor of the explanation.
     """
-    service, context = get_state(request), get_context(request)
-    deadline = time.monotonic() + context.timeout(service.settings.request_timeout_ms / 1000)
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
-    body = await request.body()
-    context.mark("read")
-    model = _model(request)
-    length = request.headers.get(open_inference.JSON_LENGTH)
-    head, binary = open_inference.split_body(body, length)
-    asked, images, wanted = await off_the_loop(head, lambda: _read(service, model, head, binary))
+    requested = requested_outputs(body, model.engine)
+    names = {output.name for output in requested}
+    most = settings.max_images if names <= _PREDICTED else settings.max_explain_images
+    binary = request.state.binary_tensors
+    images = await off_the_loop(await request.body(), lambda: image_tensor(body, binary, most))
     context.mark("parse")
-    tensors = await _tensors(model, images, {one.name for one in wanted}, deadline, body)
+    tensors = await _infer(model, images, names, deadline)
     context.mark("infer")
-    response = open_inference.answer(model, asked.id, wanted, tensors)
+    response = infer_response(model.package, body.id, requested, tensors)
     context.mark("answer")
     return response
 
 
-def _read(
-    service: ServiceState, model: ServedModel, head: bytes, binary: memoryview
-) -> tuple[InferRequest, Images, list[Wanted]]:
-    asked = parse_json(InferRequest, head)
-    wanted = open_inference.outputs_of(asked, model.engine)
-    explains = any(one.name not in _PREDICTED for one in wanted)
-    settings = service.settings
-    most = settings.max_explain_images if explains else settings.max_images
-    return asked, open_inference.image_tensor(asked, binary, most), wanted
+@router.post(_VERSION + "/infer", response_model=InferResponse, openapi_extra=BINARY_TENSOR_BODY)
+async def v2_model_version_infer(
+    request: Request,
+    model: NamedVersion,
+    body: Infer,
+    settings: CurrentSettings,
+    deadline: Deadline,
+    context: Context,
+) -> Response:
+    """Put images through this version of the model; see above."""
+    return await v2_model_infer(request, model, body, settings, deadline, context)
 
 
-async def _tensors(
-    model: ServedModel, images: Images, names: set[str], deadline: float, body: bytes
-) -> dict[str, Array]:
+async def _infer(model: ServedModel, images: Images, names: set[str], deadline: float) -> Mapping[str, Array]:
     """Returns the outputs by name; what is not asked for is not computed."""
     tensors: dict[str, Array] = {}
-    if parts := sorted(names - _PREDICTED):
-        in_time(deadline)
-        tensors |= await off_the_loop(body, lambda: model.engine.explain(images, parts))
+    if explained := sorted(names - _PREDICTED):
+        check_deadline(deadline)
+        tensors |= await run_in_threadpool(model.engine.explain, images, explained)
     if names & _PREDICTED:
         logits, probabilities = await model.batcher.predict(images, deadline)
         labels = np.array(model.engine.labels, np.int64)
         tensors |= {"logits": logits, "probabilities": probabilities, "label": labels[logits.argmax(axis=1)]}
     return tensors
-
-
-def _model(request: Request) -> ServedModel:
-    path = request.path_params
-    return get_state(request).models.get(path["name"], path.get("version"))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2's requests and answers as arrays: JSON, and its binary extension.
+"""The Open Inference Protocol V2's tensors as arrays: JSON, and its binary extension.
 
 https://github.com/open-inference/open-inference-protocol: a binary body is the JSON, whose length a header
 tells, followed by the raw little-endian bytes of the tensors.
@@ -6,21 +6,19 @@ tells, followed by the raw little-endian bytes of the tensors.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from model.package import ModelPackage
+from service.api.openinference.schemas import InferInput, InferRequest
+from service.codecs.serialization import to_json
 from service.errors import invalid_at
 from service.inference.engine import Array, Engine, Images
-from service.inference.model_repository import ServedModel
 
 JSON_LENGTH = "Inference-Header-Content-Length"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "model_repository(unload_dependents)")
 IMAGE = "image"
-_PLATFORM = "onnx_onnxv1"
 _BINARY = "application/octet-stream"
 # What an image may come as; UINT8 is 0..255, as files have it, all others 0..1.
 _IMAGE_TYPES: Mapping[str, type[np.generic]] = {
@@ -32,65 +30,12 @@ _IMAGE_TYPES: Mapping[str, type[np.generic]] = {
 _NAMES = {"float32": "FP32", "int64": "INT64", "float64": "FP64"}
 _DEFAULT_OUTPUTS = ("label", "logits", "probabilities")
 
-Parameters = dict[str, Any]
 
-
-class _Part(BaseModel):
-    # KServe's own client sends fields that the protocol does not have.
-    model_config = ConfigDict(extra="ignore")
-
-
-class InferInput(_Part):
-    """One input tensor."""
-
-    name: str
-    shape: Annotated[list[int], Field(min_length=1, max_length=8)]
-    datatype: str
-    parameters: Parameters = Field(default_factory=dict)
-    data: Annotated[
-        list[Any] | None, Field(description="Nested or flat, row by row; absent for a binary tensor.")
-    ] = None
-
-
-class InferOutput(_Part):
-    """One output that is asked for."""
-
-    name: str
-    parameters: Parameters = Field(default_factory=dict)
-
-
-class InferRequest(_Part):
-    """Body of POST /v2/models/{model}/infer."""
-
-    id: str | None = None
-    parameters: Parameters = Field(default_factory=dict)
-    inputs: Annotated[list[InferInput], Field(min_length=1)]
-    outputs: list[InferOutput] | None = None
-
-
-class Wanted(NamedTuple):
-    """An output of an answer and whether it goes as raw bytes."""
+class RequestedOutput(NamedTuple):
+    """An output that a request asks for, and whether it goes as raw bytes."""
 
     name: str
     binary: bool
-
-
-def server_metadata(version: str) -> dict[str, Any]:
-    """Returns what GET /v2 answers."""
-    return {"name": "whitebox-serving", "version": version, "extensions": list(EXTENSIONS)}
-
-
-def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:
-    """Returns what GET /v2/models/{model} answers."""
-    engine = model.engine
-    label = {"name": "label", "datatype": "INT64", "shape": [-1]}
-    return {
-        "name": model.package.name,
-        "versions": list(versions),
-        "platform": _PLATFORM,
-        "inputs": [{"name": IMAGE, "datatype": "FP32", "shape": [-1, 1, 28, 28]}],
-        "outputs": [label, *engine.outputs()],
-    }
 
 
 def split_body(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
@@ -107,16 +52,16 @@ def split_body(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]
     return body[:end], memoryview(body)[end:]
 
 
-def image_tensor(asked: InferRequest, binary: memoryview, most: int) -> Images:
+def image_tensor(request: InferRequest, binary: memoryview, most: int) -> Images:
     """Returns the images (N, 28, 28) of a request, float32 in [0, 1].
 
     Raises:
         InvalidInput: The inputs are not the one tensor `image`, or it is not images.
     """
-    if [one.name for one in asked.inputs] != [IMAGE]:
-        names = ", ".join(repr(one.name) for one in asked.inputs)
+    if [one.name for one in request.inputs] != [IMAGE]:
+        names = ", ".join(repr(one.name) for one in request.inputs)
         raise invalid_at(["inputs"], f"the model takes one input, {IMAGE!r}, not {names}")
-    (given,) = asked.inputs
+    (given,) = request.inputs
     place: list[str | int] = ["inputs", 0]
     _check_shape(given, place, most)
     if (size := given.parameters.get("binary_data_size")) is None:
@@ -128,17 +73,17 @@ def image_tensor(asked: InferRequest, binary: memoryview, most: int) -> Images:
     return _in_unit_range(given.datatype, values, place).reshape(-1, 28, 28)
 
 
-def outputs_of(asked: InferRequest, engine: Engine) -> list[Wanted]:
+def requested_outputs(request: InferRequest, engine: Engine) -> list[RequestedOutput]:
     """Returns the outputs that a request asks for, or the usual ones.
 
     Raises:
         InvalidInput: The model has no such output, or a parameter is not supported.
     """
-    all_binary = asked.parameters.get("binary_data_output") is True
-    if asked.outputs is None:
-        return [Wanted(name, all_binary) for name in _DEFAULT_OUTPUTS]
+    all_binary = request.parameters.get("binary_data_output") is True
+    if request.outputs is None:
+        return [RequestedOutput(name, all_binary) for name in _DEFAULT_OUTPUTS]
     known = {"label", *(one["name"] for one in engine.outputs())}
-    for index, one in enumerate(asked.outputs):
+    for index, one in enumerate(request.outputs):
         if one.name not in known:
             raise invalid_at(
                 ["outputs", index, "name"], f"{one.name!r} is none of {', '.join(sorted(known))}"
@@ -147,15 +92,21 @@ def outputs_of(asked: InferRequest, engine: Engine) -> list[Wanted]:
             raise invalid_at(
                 ["outputs", index, "parameters"], "classification is not supported; ask for label"
             )
-    return [Wanted(one.name, one.parameters.get("binary_data", all_binary) is True) for one in asked.outputs]
+    return [
+        RequestedOutput(one.name, one.parameters.get("binary_data", all_binary) is True)
+        for one in request.outputs
+    ]
 
 
-def answer(
-    model: ServedModel, request_id: str | None, wanted: Sequence[Wanted], tensors: Mapping[str, Array]
+def infer_response(
+    package: ModelPackage,
+    request_id: str | None,
+    requested: Sequence[RequestedOutput],
+    tensors: Mapping[str, Array],
 ) -> Response:
-    """Writes an answer, tensors as JSON or as bytes behind it."""
+    """Writes an `InferResponse`, tensors as JSON or as bytes behind it."""
     outputs, raw = [], []
-    for name, binary in wanted:
+    for name, binary in requested:
         values = np.ascontiguousarray(tensors[name])
         output: dict[str, Any] = {
             "name": name,
@@ -169,13 +120,13 @@ def answer(
             output["data"] = values.ravel()
         outputs.append(output)
     content: dict[str, Any] = {
-        "model_name": model.package.name,
-        "model_version": model.package.version,
+        "model_name": package.name,
+        "model_version": package.version,
         "outputs": outputs,
     }
     if request_id is not None:
         content["id"] = request_id
-    head = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = to_json(content)
     if not raw:
         return Response(head, media_type="application/json")
     headers = {JSON_LENGTH: str(len(head))}
