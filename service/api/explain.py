@@ -9,9 +9,9 @@ from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BOD
 from service.api.schemas import ExplainBody, ExplainOptions, ExplainResponse
 from service.codecs.json_images import DecodedImages, decode_file, decode_images
 from service.codecs.serialization import explanations, model_ref, outputs_of
-from service.errors import invalid_at
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
+from service.http.unknown import refuse_beside_json
 from service.settings import Settings
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
@@ -59,6 +59,5 @@ def explain(
 def _decode(body: ExplainBody, query: ExplainOptions, settings: Settings) -> DecodedImages:
     if isinstance(body, bytes):
         return decode_file(body, settings.max_png_pixels)
-    for name in query.model_fields_set:
-        raise invalid_at([name], "a query parameter goes with a raw image; JSON has a field of this name")
+    refuse_beside_json(query.model_fields_set)
     return decode_images(body.images, settings.max_explain_images, settings.max_png_pixels)

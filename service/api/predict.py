@@ -15,12 +15,14 @@ from service.codecs.serialization import model_ref, predictions
 from service.http.body import is_png, off_the_loop, parse_json
 from service.http.context import RequestContext
 from service.http.routing import JSONRoute, require_json_or_image
+from service.http.unknown import query_names, refuse_beside_json, refuse_unknown_query
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["predict"], route_class=JSONRoute)
 
 _EXAMPLES = body_examples(one_png={"images": [EXAMPLE_IMAGE]})
 _JSON = b"application/json"
+_QUERY = frozenset(ModelChoice.model_fields)
 
 
 class PredictHandler:
@@ -44,6 +46,8 @@ class PredictHandler:
         Raises:
             Problem: Whatever keeps it from being answered.
         """
+        if scope["query_string"]:
+            refuse_unknown_query(scope["query_string"], _QUERY)
         deadline = context.deadline(self._seconds)
         model, decoded = await self._read(scope, body, context)
         context.mark("parse")
@@ -57,7 +61,7 @@ class PredictHandler:
     async def _read(
         self, scope: Scope, body: bytes, context: RequestContext
     ) -> tuple[ServedModel, DecodedImages]:
-        if context.content_type == _JSON:
+        if context.content_type == _JSON and not scope["query_string"]:
             lists = parse_number_lists(body, self._settings.max_images)
             if lists is not None:
                 images = DecodedImages(lists.images, [None] * len(lists.images))
@@ -65,6 +69,7 @@ class PredictHandler:
         if is_png(context.content_type.decode("latin-1")):
             query = QueryParams(scope["query_string"])
             return await off_the_loop(body, lambda: self._read_file(body, query))
+        refuse_beside_json(query_names(scope["query_string"]))
         return await off_the_loop(body, lambda: self._read_json(body))
 
     def _read_json(self, body: bytes) -> tuple[ServedModel, DecodedImages]:

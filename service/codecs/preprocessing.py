@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Grey = NDArray[np.float32]
 
@@ -69,6 +69,8 @@ def _grey(content: bytes, max_pixels: int) -> tuple[Grey, list[str]]:
             return _as_grey(image)
     except NotADigitError:
         raise
+    except UnidentifiedImageError:  # its message names a Python object
+        raise NotADigitError("not a readable PNG: these bytes are no PNG file") from None
     except Exception as error:  # Pillow raises many kinds for a broken file; all mean the same here
         raise NotADigitError(f"not a readable PNG: {error}") from error
 
