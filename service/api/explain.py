@@ -6,12 +6,11 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 
 from service.api.dependencies import Context, CurrentSettings, Deadline, Models, check_deadline
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import ExplainBody, ExplainOptions, ExplainResponse
+from service.api.schemas import ExplainBody, ExplainOptions, ExplainResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images
 from service.codecs.serialization import explanations, model_ref, outputs_of
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
-from service.http.unknown import refuse_beside_json
 from service.settings import Settings
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
@@ -40,11 +39,11 @@ def explain(
     """Say which digit each image shows, and why: the computation itself.
 
     Contributions of shapes and attributions of pixels, at each of two levels, sum to the logit. A raw
-    `image/png` body is one image; the query parameters then do what the JSON fields do.
+    `image/png` body is one image. Query parameters do what the JSON fields of their names do.
     """
     context.mark("parse")
-    options = query if isinstance(body, bytes) else body
-    decoded = _decode(body, query, settings)
+    options = query if isinstance(body, bytes) else with_query(body, query)
+    decoded = _decode(body, settings)
     model = models.get(options.model, options.version)
     check_deadline(deadline)
     trace = model.engine.explain(decoded.images, outputs_of(options.include))
@@ -56,8 +55,7 @@ def explain(
     return response
 
 
-def _decode(body: ExplainBody, query: ExplainOptions, settings: Settings) -> DecodedImages:
+def _decode(body: ExplainBody, settings: Settings) -> DecodedImages:
     if isinstance(body, bytes):
         return decode_file(body, settings.max_png_pixels)
-    refuse_beside_json(query.model_fields_set)
     return decode_images(body.images, settings.max_explain_images, settings.max_png_pixels)

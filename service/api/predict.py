@@ -9,13 +9,13 @@ from starlette.types import Scope
 
 from service.api.dependencies import Context, ServiceState, State
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse
+from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
 from service.codecs.serialization import model_ref, predictions
 from service.http.body import is_png, off_the_loop, parse_json
 from service.http.context import RequestContext
 from service.http.routing import JSONRoute, require_json_or_image
-from service.http.unknown import query_names, refuse_beside_json, refuse_unknown_query
+from service.http.unknown import refuse_unknown_query
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["predict"], route_class=JSONRoute)
@@ -66,20 +66,19 @@ class PredictHandler:
             if lists is not None:
                 images = DecodedImages(lists.images, [None] * len(lists.images))
                 return self._state.models.get(lists.model, lists.version), images
+        query = ModelChoice.model_validate(dict(QueryParams(scope["query_string"])))
         if is_png(context.content_type.decode("latin-1")):
-            query = QueryParams(scope["query_string"])
             return await off_the_loop(body, lambda: self._read_file(body, query))
-        refuse_beside_json(query_names(scope["query_string"]))
-        return await off_the_loop(body, lambda: self._read_json(body))
+        return await off_the_loop(body, lambda: self._read_json(body, query))
 
-    def _read_json(self, body: bytes) -> tuple[ServedModel, DecodedImages]:
-        asked = parse_json(PredictRequest, body)
+    def _read_json(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
+        asked = with_query(parse_json(PredictRequest, body), query)
         images = decode_images(asked.images, self._settings.max_images, self._settings.max_png_pixels)
         return self._state.models.get(asked.model, asked.version), images
 
-    def _read_file(self, body: bytes, query: QueryParams) -> tuple[ServedModel, DecodedImages]:
+    def _read_file(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
         images = decode_file(body, self._settings.max_png_pixels)
-        return self._state.models.get(query.get("model"), query.get("version")), images
+        return self._state.models.get(query.model, query.version), images
 
 
 @router.post(
@@ -98,7 +97,7 @@ async def predict(
 ) -> Response:
     """Say which digit each image shows.
 
-    A raw `image/png` body is one image; the model is then named by `?model=` and `?version=`.
+    A raw `image/png` body is one image. `?model=` and `?version=` do what the JSON fields do.
     """
     content = await PredictHandler(state)(request.scope, await request.body(), context)
     return Response(content, media_type="application/json")

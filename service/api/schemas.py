@@ -6,7 +6,7 @@ validate them again would cost more than to compute them. The tests hold every s
 schema.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from model.attacks.settings import AttackName, Norm
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
+from service.errors import invalid_at
 from service.http.problems import JSON_BRANCH
 
 Map = list[list[float]]
@@ -31,6 +32,22 @@ class ModelChoice(RequestModel):
 
     model: Annotated[str | None, Field(description="Name of a loaded model.")] = None
     version: Annotated[str | None, Field(description="A loaded version of it; default: the newest.")] = None
+
+
+Choice = TypeVar("Choice", bound=ModelChoice)
+
+
+def with_query(body: Choice, query: ModelChoice) -> Choice:
+    """Returns a body with what the query says and the body does not.
+
+    Raises:
+        InvalidInput: They say different things.
+    """
+    given = {name: getattr(query, name) for name in query.model_fields_set}
+    for name in body.model_fields_set & given.keys():
+        if getattr(body, name) != given[name]:
+            raise invalid_at([name], "the query and the body say different things")
+    return body.model_copy(update=given)
 
 
 class ImagesRequest(ModelChoice):

@@ -1,6 +1,6 @@
 """Unknown query parameters and body fields: refused, with the nearest name that is known."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,24 +23,9 @@ def refuse_unknown_query(query: bytes, known: Collection[str]) -> None:
     Raises:
         InvalidInput: It has another; the message names the nearest known one.
     """
-    for name in query_names(query):
+    for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in known:
             raise invalid_at([name], f"there is no query parameter of this name{suggestion(name, known)}")
-
-
-def refuse_beside_json(names: Iterable[str]) -> None:
-    """Refuses query parameters that go with the file of an image, where the body is JSON and says it all.
-
-    Raises:
-        InvalidInput: There is one.
-    """
-    for name in names:
-        raise invalid_at([name], "a query parameter goes with a raw image; JSON has a field of this name")
-
-
-def query_names(query: bytes) -> list[str]:
-    """Returns the names in a query string."""
-    return [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
 
 
 async def refuse_unknown_query_parameters(request: Request) -> None:
