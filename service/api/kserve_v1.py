@@ -3,17 +3,40 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.dependencies import Context, CurrentSettings, Deadline, ModelName, Models, check_deadline
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
-from service.api.schemas import V1ExplainResponse, V1PredictResponse, V1Request
-from service.codecs.json_images import decode_images
+from service.api.schemas import Explanation, Prediction
+from service.codecs.json_images import InputImage, decode_images
 from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
 from service.http.body import off_the_loop
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import AnyMediaTypeRoute
 
 router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)
+
+
+class V1Request(BaseModel):
+    """Body of KServe V1's :predict and :explain."""
+
+    # Clients of that protocol send fields of their own, such as signature_name.
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    instances: Annotated[list[InputImage], Field(min_length=1)]
+
+
+class V1PredictResponse(BaseModel):
+    """Response of KServe V1's :predict."""
+
+    predictions: list[Prediction]
+
+
+class V1ExplainResponse(BaseModel):
+    """Response of KServe V1's :explain."""
+
+    explanations: list[Explanation]
+
 
 _EXAMPLES = body_examples(one_image={"instances": [EXAMPLE_IMAGE]})
 Instances = Annotated[V1Request, Body(openapi_examples=_EXAMPLES)]

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
@@ -11,7 +10,7 @@ from service.api.dependencies import Context, ServiceState, State
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
-from service.codecs.serialization import model_ref, predictions
+from service.codecs.serialization import model_ref, predictions, to_json
 from service.http.body import is_png, off_the_loop, parse_json
 from service.http.context import RequestContext
 from service.http.routing import JSONRoute, require_json_or_image
@@ -54,7 +53,7 @@ class PredictHandler:
         logits, probabilities = await model.batcher.predict(decoded.images, deadline)
         context.mark("infer")
         found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
-        answer = orjson.dumps({"model": model_ref(model.package), "predictions": found})
+        answer = to_json({"model": model_ref(model.package), "predictions": found})
         context.mark("answer")
         return answer
 

@@ -90,15 +90,6 @@ ExplainBody = Annotated[
 ]
 
 
-class V1Request(BaseModel):
-    """Body of KServe V1's :predict and :explain."""
-
-    # Clients of that protocol send fields of their own, such as signature_name.
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    instances: Annotated[list[InputImage], Field(min_length=1)]
-
-
 class LabelledImagesRequest(ImagesRequest):
     """Images with the digits that they are."""
 
@@ -289,18 +280,6 @@ class ModelSummary(BaseModel):
     digest: str
     labels: list[int]
     ready: Annotated[bool, Field(description="True for every loaded model.")] = True
-
-
-class V1PredictResponse(BaseModel):
-    """Response of KServe V1's :predict."""
-
-    predictions: list[Prediction]
-
-
-class V1ExplainResponse(BaseModel):
-    """Response of KServe V1's :explain."""
-
-    explanations: list[Explanation]
 
 
 class ModelList(BaseModel):

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.codecs.serialization import to_json
 from service.errors import InternalError, Problem
 from service.http.disconnect import cancel_on_disconnect
 
@@ -94,5 +94,4 @@ class EventStream(Response):
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
-    text = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
-    return b"event: " + name.encode() + b"\ndata: " + text + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + to_json(data) + b"\n\n"

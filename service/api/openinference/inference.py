@@ -68,19 +68,17 @@ class TensorRoute(AnyMediaTypeRoute):
         return handle_json_part
 
 
-async def get_model(models: Models, name: ModelName) -> ServedModel:
-    """Returns the model that a path names."""
-    return models.get(name)
+async def get_model(request: Request, models: Models, name: ModelName) -> ServedModel:
+    """Returns the model that a path names, its newest version where the path names none."""
+    return models.get(name, request.path_params.get("version"))
 
 
-async def get_model_version(models: Models, name: ModelName, version: ModelVersion) -> ServedModel:
-    """Returns the version of a model that a path names."""
-    return models.get(name, version)
+async def describe_version(version: ModelVersion) -> None:
+    """Documents that a path names a version; `get_model` reads it."""
 
 
-NewestVersion = Annotated[ServedModel, Depends(get_model)]
-NamedVersion = Annotated[ServedModel, Depends(get_model_version)]
-Infer = Annotated[InferRequest, Body(openapi_examples=_EXAMPLES)]
+PathModel = Annotated[ServedModel, Depends(get_model)]
+_VERSIONED = [Depends(describe_version)]
 
 router = APIRouter(tags=["Open Inference Protocol V2"], responses=V2_ERRORS, route_class=TensorRoute)
 
@@ -92,8 +90,9 @@ async def v2_server_metadata() -> ServerMetadata:
     return ServerMetadata(name=name, version=version_of(name), extensions=_EXTENSIONS)
 
 
+@router.get(_VERSION, dependencies=_VERSIONED, operation_id="v2_model_version_metadata")
 @router.get(_MODEL)
-async def v2_model_metadata(model: NewestVersion, models: Models) -> ModelMetadata:
+async def v2_model_metadata(model: PathModel, models: Models) -> ModelMetadata:
     """Show a model's versions, inputs and outputs."""
     outputs = [TensorMetadata(**each) for each in model.engine.outputs()]
     return ModelMetadata(
@@ -105,29 +104,25 @@ async def v2_model_metadata(model: NewestVersion, models: Models) -> ModelMetada
     )
 
 
-@router.get(_VERSION)
-async def v2_model_version_metadata(model: NamedVersion, models: Models) -> ModelMetadata:
-    """Show the inputs and outputs of a version of a model."""
-    return await v2_model_metadata(model, models)
-
-
+@router.get(_VERSION + "/ready", dependencies=_VERSIONED, operation_id="v2_model_version_ready")
 @router.get(_MODEL + "/ready")
-async def v2_model_ready(model: NewestVersion) -> ModelReady:
+async def v2_model_ready(model: PathModel) -> ModelReady:
     """Answer 200 if the model is loaded."""
     return ModelReady(name=model.package.name, ready=True)
 
 
-@router.get(_VERSION + "/ready")
-async def v2_model_version_ready(model: NamedVersion) -> ModelReady:
-    """Answer 200 if this version of the model is loaded."""
-    return ModelReady(name=model.package.name, ready=True)
-
-
+@router.post(
+    _VERSION + "/infer",
+    response_model=InferResponse,
+    openapi_extra=BINARY_TENSOR_BODY,
+    dependencies=_VERSIONED,
+    operation_id="v2_model_version_infer",
+)
 @router.post(_MODEL + "/infer", response_model=InferResponse, openapi_extra=BINARY_TENSOR_BODY)
 async def v2_model_infer(
     request: Request,
-    model: NewestVersion,
-    body: Infer,
+    model: PathModel,
+    body: Annotated[InferRequest, Body(openapi_examples=_EXAMPLES)],
     settings: CurrentSettings,
     deadline: Deadline,
     context: Context,
@@ -147,19 +142,6 @@ async def v2_model_infer(
     response = infer_response(model.package, body.id, requested, tensors)
     context.mark("answer")
     return response
-
-
-@router.post(_VERSION + "/infer", response_model=InferResponse, openapi_extra=BINARY_TENSOR_BODY)
-async def v2_model_version_infer(
-    request: Request,
-    model: NamedVersion,
-    body: Infer,
-    settings: CurrentSettings,
-    deadline: Deadline,
-    context: Context,
-) -> Response:
-    """Put images through this version of the model; see above."""
-    return await v2_model_infer(request, model, body, settings, deadline, context)
 
 
 async def _infer(model: ServedModel, images: Images, names: set[str], deadline: float) -> Mapping[str, Array]:
