@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from model.attacks.settings import AttackSettings
-from service.api.dependencies import AttackDeadline, Context, CurrentSettings, Models, State
+from service.api.dependencies import AttackDeadline, AttackWorkers, Context, CurrentSettings, Models
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import AttackRequest, AttackResponse
 from service.codecs.json_images import decode_images
@@ -45,7 +45,7 @@ async def attack(
     body: Annotated[AttackRequest, Body(openapi_examples=_EXAMPLES)],
     models: Models,
     settings: CurrentSettings,
-    state: State,
+    workers: AttackWorkers,
     deadline: AttackDeadline,
     context: Context,
 ) -> Response:
@@ -61,7 +61,7 @@ async def attack(
     budget = body.query_budget or settings.max_attack_queries
 
     async def work(on_progress: Progress) -> dict[str, Any]:
-        return await _attack(labelled, _settings_of(body), budget, state.attacks, deadline, on_progress)
+        return await _attack(labelled, _settings_of(body), budget, workers, deadline, on_progress)
 
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return EventStream(work)

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.api.dependencies import CertifyDeadline, Context, CurrentSettings, Models, State
+from service.api.dependencies import CertifyDeadline, CertifyWorkers, Context, CurrentSettings, Models
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import CertifyRequest, CertifyResponse
 from service.codecs.json_images import decode_images
@@ -45,7 +45,7 @@ async def certify(
     body: Annotated[CertifyRequest, Body(openapi_examples=_EXAMPLES)],
     models: Models,
     settings: CurrentSettings,
-    state: State,
+    workers: CertifyWorkers,
     deadline: CertifyDeadline,
     context: Context,
 ) -> Response:
@@ -61,7 +61,7 @@ async def certify(
     job = certify_job(
         engine, labelled.images, list(labelled.labels), body.epsilon, body.radius, body.counterexample
     )
-    (result,) = await cancel_on_disconnect(request, state.certificates.run([job], deadline))
+    (result,) = await cancel_on_disconnect(request, workers.run([job], deadline))
     context.mark("infer")
     found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     results = [

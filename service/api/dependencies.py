@@ -51,6 +51,16 @@ async def get_models(state: State) -> ModelRepository:
     return state.models
 
 
+async def get_attack_workers(state: State) -> WorkerPool:
+    """Returns the worker processes that attack."""
+    return state.attacks
+
+
+async def get_certify_workers(state: State) -> WorkerPool:
+    """Returns the worker processes that certify."""
+    return state.certificates
+
+
 async def get_request_context(request: Request) -> RequestContext:
     """Returns what is known of the request from its head."""
     return get_context(request)
@@ -58,6 +68,8 @@ async def get_request_context(request: Request) -> RequestContext:
 
 CurrentSettings = Annotated[Settings, Depends(get_settings)]
 Models = Annotated[ModelRepository, Depends(get_models)]
+AttackWorkers = Annotated[WorkerPool, Depends(get_attack_workers)]
+CertifyWorkers = Annotated[WorkerPool, Depends(get_certify_workers)]
 Context = Annotated[RequestContext, Depends(get_request_context)]
 
 

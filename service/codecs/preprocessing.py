@@ -70,7 +70,8 @@ def _grey(content: bytes, max_pixels: int) -> tuple[Grey, list[str]]:
     except NotADigitError:
         raise
     except UnidentifiedImageError:  # its message names a Python object
-        raise NotADigitError("not a readable PNG: these bytes are no PNG file") from None
+        found = "these bytes are no PNG file" if content else "the file is empty"
+        raise NotADigitError(f"not a readable PNG: {found}") from None
     except Exception as error:  # Pillow raises many kinds for a broken file; all mean the same here
         raise NotADigitError(f"not a readable PNG: {error}") from error
 

@@ -102,7 +102,7 @@ def _without_source(error: ErrorDetails) -> ErrorDetails:
     if error["type"] == "json_invalid":
         return {**error, "loc": (), "msg": f"Invalid JSON: {error['ctx']['error']}"}
     if error["type"] == "missing" and not loc:
-        return {**error, "loc": (), "msg": "there is none, and it is needed"}
+        return {**error, "loc": (), "msg": "Invalid JSON: there is no body"}
     if error["type"] == "model_attributes_type":
         error = {**error, "type": "model_type", "msg": "Input should be an object"}
     return {**error, "loc": loc[1:] if loc[:1] == (JSON_BRANCH,) else loc}
