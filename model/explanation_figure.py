@@ -42,17 +42,8 @@ def explanation_figure(
     Returns:
         An SVG document; its title is the sentence of `explanation_sentence`.
     """
-    answer, other = _best_two(trace["logits"])
-    best = [_best_shape(trace, index, shapes_per_class) for index in (answer, other)]
-    panels = [
-        ("what the network saw", _shades(image, _INK)),
-        ("two-step map", _shades((trace["two_step"] + 1) / 2, _INK)),
-        ("bright map", _shades(trace["bright"] / max(float(trace["bright"].max()), 1e-9), _INK)),
-        *(
-            (f"best shape of {labels[index]}", _shades(image, "#bdbdbd") + _signed(trace["templates"][shape]))
-            for index, shape in zip((answer, other), best, strict=True)
-        ),
-    ]
+    best = _best_two(trace["logits"])
+    panels = _maps(image, trace) + _best_shapes(image, trace, best, labels, shapes_per_class)
     sentence = explanation_sentence(trace, labels, shapes_per_class)
     width = 2 * _MARGIN + len(panels) * (_PANEL + _GAP) - _GAP
     top = _MARGIN + 44
@@ -62,13 +53,38 @@ def explanation_figure(
     top += _PANEL + 22
     body.append(_legend(width, top))
     top += 40
-    lists = [_addends(trace["contributions"][index], labels, shapes_per_class) for index in (answer, other)]
+    lists = [_addends(trace["contributions"][index], labels, shapes_per_class) for index in best]
     bars = _Waterfall(lists)
-    for index, addends in zip((answer, other), lists, strict=True):
+    for index, addends in zip(best, lists, strict=True):
         drawing, height = bars.draw(addends, labels[index])
         body.append(f'<g transform="translate({_MARGIN} {top})">{drawing}</g>')
         top += height + 26
     return _document(width, top, sentence, body)
+
+
+def _maps(image: Array, trace: Mapping[str, Array]) -> list[tuple[str, str]]:
+    """Returns the titles and drawings of the maps that the layers make."""
+    return [
+        ("what the network saw", _shades(image, _INK)),
+        ("two-step map", _shades((trace["two_step"] + 1) / 2, _INK)),
+        ("bright map", _shades(trace["bright"] / max(float(trace["bright"].max()), 1e-9), _INK)),
+    ]
+
+
+def _best_shapes(
+    image: Array,
+    trace: Mapping[str, Array],
+    classes: Sequence[int],
+    labels: Sequence[object],
+    shapes_per_class: int,
+) -> list[tuple[str, str]]:
+    """Returns titles and drawings of the shapes that carry the claims of classes, laid over the ink."""
+    ink = _shades(image, "#bdbdbd")
+    shapes = [_best_shape(trace, index, shapes_per_class) for index in classes]
+    return [
+        (f"best shape of {labels[index]}", ink + _signed(trace["templates"][shape]))
+        for index, shape in zip(classes, shapes, strict=True)
+    ]
 
 
 def explanation_sentence(trace: Mapping[str, Array], labels: Sequence[object], shapes_per_class: int) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from model.attacks.settings import AttackName, Norm
+from model.package import Label
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
 from service.errors import invalid_at
@@ -94,7 +95,7 @@ class LabelledImagesRequest(ImagesRequest):
     """Images with the digits that they are."""
 
     labels: Annotated[
-        list[int] | None,
+        list[Label] | None,
         Field(description="The true digits; default: what the model says of each image."),
     ] = None
 
@@ -139,7 +140,7 @@ class ModelRef(BaseModel):
 class Prediction(BaseModel):
     """What the model says of one image. Keys of the maps are the digits."""
 
-    label: int
+    label: Label
     confidence: float
     probabilities: dict[str, float]
     logits: dict[str, float]
@@ -167,7 +168,7 @@ class Bright(BaseModel):
 class Shape(BaseModel):
     """One affine feature: how strongly it was found, in which pose, and that pose as an image."""
 
-    speaks_for: Annotated[int, Field(description="The digit whose one-hot block it stands in.")]
+    speaks_for: Annotated[Label, Field(description="The digit whose one-hot block it stands in.")]
     activation: float
     pose: int
     template: Map | str
@@ -217,7 +218,7 @@ class AttackOutcome(BaseModel):
     """What the attack on one image came to. `image` is always inside the ball and the box."""
 
     success: bool
-    label: Annotated[int, Field(description="The digit that the attack tried to get away from.")]
+    label: Annotated[Label, Field(description="The digit that the attack tried to get away from.")]
     original: Prediction
     adversarial: Prediction
     image: Map
@@ -245,7 +246,7 @@ class Counterexample(BaseModel):
 class CertifyOutcome(BaseModel):
     """What is known about attacks on one image within epsilon."""
 
-    label: Annotated[int, Field(description="The digit whose lead is bounded.")]
+    label: Annotated[Label, Field(description="The digit whose lead is bounded.")]
     prediction: Prediction
     verdict: Annotated[
         Verdict,
@@ -278,7 +279,7 @@ class ModelSummary(BaseModel):
     name: str
     version: str
     digest: str
-    labels: list[int]
+    labels: list[Label]
     ready: Annotated[bool, Field(description="True for every loaded model.")] = True
 
 

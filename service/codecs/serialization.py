@@ -11,11 +11,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from model.package import ModelPackage
+from model.package import Label, ModelPackage
 from service.codecs.rendering import grey_png, signed_png
 
 Array = NDArray[Any]
-Label = int
+
 JSONObject = dict[str, Any]
 
 TracePart = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]

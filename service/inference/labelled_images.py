@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.package import Label
 from service.codecs.json_images import DecodedImages
 from service.codecs.serialization import predictions
 from service.errors import invalid_at
@@ -23,11 +24,11 @@ class LabelledImages:
 
     engine: Engine
     images: Images
-    labels: Sequence[int]
+    labels: Sequence[Label]
     predictions: Sequence[dict[str, Any]]
 
 
-def label_images(engine: Engine, decoded: DecodedImages, labels: Sequence[int] | None) -> LabelledImages:
+def label_images(engine: Engine, decoded: DecodedImages, labels: Sequence[Label] | None) -> LabelledImages:
     """Puts images through a model, and labels those that come without labels as it does.
 
     Raises:
@@ -41,7 +42,7 @@ def label_images(engine: Engine, decoded: DecodedImages, labels: Sequence[int] |
     return LabelledImages(engine, decoded.images, labels, found)
 
 
-def _check(labels: Sequence[int], known: Sequence[int], images: int) -> None:
+def _check(labels: Sequence[Label], known: Sequence[Label], images: int) -> None:
     if len(labels) != images:
         raise invalid_at(["labels"], f"{len(labels)} labels for {images} images")
     for index, label in enumerate(labels):

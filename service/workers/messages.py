@@ -3,11 +3,12 @@
 from typing import Any
 
 from model.attacks.settings import AttackSettings
+from model.package import Label
 from service.inference.engine import Engine, Images
 
 
 def attack_job(
-    engine: Engine, image: Images, label: int, settings: AttackSettings, query_budget: int
+    engine: Engine, image: Images, label: Label, settings: AttackSettings, query_budget: int
 ) -> dict[str, Any]:
     """Returns the job of an attack on one image (28, 28)."""
     return {
@@ -21,7 +22,7 @@ def attack_job(
 
 
 def certify_job(
-    engine: Engine, images: Images, labels: list[int], epsilon: float, radius: bool, counterexample: bool
+    engine: Engine, images: Images, labels: list[Label], epsilon: float, radius: bool, counterexample: bool
 ) -> dict[str, Any]:
     """Returns the job of certifying images (N, 28, 28), all in one."""
     return {
