@@ -22,6 +22,7 @@ def run_server(host: str, port: int, workers: int, log_level: str, settings: Set
     # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     os.environ[_LOG_LEVEL] = log_level
+    os.environ["PYTHONSAFEPATH"] = "1"  # serving processes import nothing from the working directory
     set_up_logging(log_level, settings.log_format)
     with ExitStack() as until_the_end:
         if workers > 1:

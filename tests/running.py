@@ -1,11 +1,12 @@
 """Starting the product as a user does: the command `whitebox`, a server on a socket."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,18 +25,25 @@ def whole_request(body: bytes, head: bytes = JSON, start: bytes = b"POST /v1/pre
 
 @contextmanager
 def running_server(
-    *options: str, log: Path | None = None, **environment: str
+    *options: str,
+    log: Path | None = None,
+    cwd: Path = ROOT,
+    prefix: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """Starts `whitebox serve` on a free port and ends it; its log goes to a file if one is named."""
+    """Starts `whitebox serve` on a free port and ends it; its log goes to a file if one is named.
+
+    A prefix goes before the command: `nice`, or a change of user.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     level = "warning" if log is None else "info"
     with ExitStack() as files:
         process = subprocess.Popen(
-            [WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
+            [*prefix, WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
             env={**os.environ, **environment},
-            cwd=ROOT,
+            cwd=cwd,
             stderr=None if log is None else files.enter_context(log.open("wb")),
         )
     try:
@@ -49,6 +57,16 @@ def running_server(
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """Returns the sum of a metric's samples that have the labels."""
+    total = 0.0
+    for line in client.get("/metrics").text.splitlines():
+        found = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
+        if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
+            total += float(found[2])
+    return total
 
 
 def worker_ids(server: int) -> set[int]:

@@ -22,7 +22,7 @@ from service.inference.labelled_images import LabelledImages, label_images
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
 from service.telemetry import metrics
-from service.workers.messages import attack_job
+from service.workers.messages import attack_message
 from service.workers.pool import Progress, WorkerPool, ignore_progress
 
 router = APIRouter(tags=["attack"], route_class=JSONRoute)
@@ -96,7 +96,7 @@ async def _attack(
 ) -> dict[str, Any]:
     """Attacks the images one after the other; returns an `AttackResponse`."""
     jobs = [
-        attack_job(labelled.engine, image, label, settings, query_budget)
+        attack_message(labelled.engine, image, label, settings, query_budget)
         for image, label in zip(labelled.images, labelled.labels, strict=True)
     ]
     results = await workers.run(jobs, deadline, on_progress)

@@ -19,7 +19,7 @@ from service.inference.engine import Engine
 from service.inference.labelled_images import LabelledImages, label_images
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
-from service.workers.messages import certify_job
+from service.workers.messages import certify_message
 
 router = APIRouter(tags=["certify"], route_class=JSONRoute)
 
@@ -58,7 +58,7 @@ async def certify(
     labelled = await run_in_threadpool(_label, body, models, settings)
     context.mark("parse")
     engine = labelled.engine
-    job = certify_job(
+    job = certify_message(
         engine, labelled.images, list(labelled.labels), body.epsilon, body.radius, body.counterexample
     )
     (result,) = await cancel_on_disconnect(request, workers.run([job], deadline))

@@ -5,6 +5,7 @@ from pydantic import BaseModel
 
 from service.api.dependencies import State
 from service.api.openapi import error_responses
+from service.workers.pool import PoolStatus
 
 router = APIRouter(tags=["health"], responses=error_responses())
 
@@ -15,10 +16,18 @@ class Live(BaseModel):
     live: bool
 
 
+class Workers(BaseModel):
+    """How the worker pools do."""
+
+    attacks: PoolStatus
+    certificates: PoolStatus
+
+
 class Ready(BaseModel):
     """Answer of GET /v2/health/ready."""
 
     ready: bool
+    workers: Workers
 
 
 @router.get("/v2/health/live")
@@ -27,9 +36,18 @@ async def live() -> Live:
     return Live(live=True)
 
 
-@router.get("/v2/health/ready", responses={503: {"model": Ready, "description": "Not yet"}})
+@router.get(
+    "/v2/health/ready",
+    response_model_exclude_none=True,
+    responses={503: {"model": Ready, "description": "Not yet"}},
+)
 async def ready(state: State, response: Response) -> Ready:
-    """Answer 200 when requests will be served, else 503."""
+    """Answer 200 when predictions will be served, else 503; and how the worker pools do.
+
+    A pool is `off`, `starting`, `ready` or `unavailable`, the latter with a reason. Predictions and
+    explanations need none, so no pool makes the service unready.
+    """
     if not state.ready:
         response.status_code = 503
-    return Ready(ready=state.ready)
+    workers = Workers(attacks=state.attacks.status(), certificates=state.certificates.status())
+    return Ready(ready=state.ready, workers=workers)

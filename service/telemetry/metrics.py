@@ -46,6 +46,9 @@ ATTACK_QUERIES = Counter(
     "whitebox_attack_queries", "Rows that attacks put through the model.", ["model", "attack"]
 )
 WORKERS = Gauge("whitebox_workers", "Worker processes that are ready.", ["pool"], multiprocess_mode="livesum")
+WORKER_START_FAILURES = Counter(
+    "whitebox_worker_start_failures", "Worker processes that could not be started.", ["pool"]
+)
 WORKERS_REPLACED = Counter("whitebox_workers_replaced", "Worker processes that died or hung.", ["pool"])
 MODEL_INFO = Gauge(
     "whitebox_model_info", "1 for every loaded model.", ["model", "version", "digest"],

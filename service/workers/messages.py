@@ -1,4 +1,4 @@
-"""Jobs for worker processes, as `service.workers.worker` reads them."""
+"""What is sent to worker processes, as `service.workers.worker` reads it."""
 
 from typing import Any
 
@@ -7,28 +7,28 @@ from model.package import Label
 from service.inference.engine import Engine, Images
 
 
-def attack_job(
+def attack_message(
     engine: Engine, image: Images, label: Label, settings: AttackSettings, query_budget: int
 ) -> dict[str, Any]:
-    """Returns the job of an attack on one image (28, 28)."""
+    """Returns the message that asks for an attack on one image (H, W)."""
     return {
         "work": "attack",
         **_package(engine),
-        "image": image.ravel().tolist(),
+        "image": image.tolist(),
         "true_class": engine.labels.index(label),
         "settings": settings.to_dict(),
         "query_budget": query_budget,
     }
 
 
-def certify_job(
+def certify_message(
     engine: Engine, images: Images, labels: list[Label], epsilon: float, radius: bool, counterexample: bool
 ) -> dict[str, Any]:
-    """Returns the job of certifying images (N, 28, 28), all in one."""
+    """Returns the message that asks for certificates of images (N, H, W)."""
     return {
         "work": "certify",
         **_package(engine),
-        "images": images.reshape(len(images), -1).tolist(),
+        "images": images.tolist(),
         "true_classes": [engine.labels.index(label) for label in labels],
         "epsilon": epsilon,
         "radius": radius,

@@ -1,112 +1,60 @@
-"""Worker processes for what needs torch: a bounded queue before them, killed and replaced when they hang."""
+"""A pool of worker processes for what needs torch, with a bounded queue before it.
+
+Workers that die or hang are killed and replaced. A pool whose workers cannot start refuses requests at once,
+says why, and goes on trying.
+"""
 
 import asyncio
 import logging
-import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, Literal
 
 from service.errors import DeadlineExceeded, InternalError, QueueFull, WorkerLost, WorkersUnavailable
 from service.telemetry import metrics
+from service.workers.process import Progress, WorkerProcess, WorkerStartError, ignore_progress
+
+__all__ = ["PoolStatus", "Progress", "WorkerPool", "ignore_progress"]
 
 _LOGGER = logging.getLogger("service")
-# How long a worker may take beyond the job's own deadline, or to heed a cancellation.
+# How long a worker may take beyond a message's own deadline, or to heed a cancellation.
 _GRACE_SECONDS = 2.0
-# On a busy machine niced workers load torch slowly, and starting over would not be faster.
-_START_SECONDS = 300.0
-# A line holds a whole job or result: some hundred images as text.
-_LONGEST_LINE = 2**24
-# After so many starts in a row that failed, only a request makes the pool try again.
-_MOST_FAILED_STARTS = 3
-# Predictions come first: the kernel gives a worker, and the loading of torch, only what they leave.
-_NICENESS = 10
+# Between starts that fail, each twice as long as the one before.
+_FIRST_PAUSE_SECONDS = 1.0
+_MOST_DOUBLINGS = 6
+# What a worker imports that serving alone does not need.
+_WORKER_MODULES = ("torch", "safetensors", "scipy", "foolbox", "pyautoattack")
 
-Progress = Callable[[dict[str, Any]], None]
+PoolState = Literal["off", "starting", "ready", "unavailable"]
 
 
-def ignore_progress(_: dict[str, Any]) -> None:
-    """Does nothing; the default."""
+@dataclass(frozen=True)
+class PoolStatus:
+    """How a pool does.
+
+    Attributes:
+        state: `off`: the settings ask for no worker; `starting`: requests wait for the first; `ready`;
+            `unavailable`: no worker can start, requests are refused.
+        ready: Workers that are ready or at work.
+        wanted: Workers that the settings ask for.
+        reason: Why it is unavailable.
+    """
+
+    state: PoolState
+    ready: int
+    wanted: int
+    reason: str | None = None
 
 
-class _Worker:
-    """One process that runs one job at a time."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.process, self._stdin, self._stdout = process, process.stdin, process.stdout
-
-    @classmethod
-    async def start(cls, packages: Sequence[Path]) -> "_Worker":
-        """Starts a process and waits until it has loaded the packages."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "service.workers.worker",
-            *map(str, packages),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-        )
-        os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
-        worker = cls(process)
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await worker.receive()
-        except BaseException:
-            await worker.kill()
-            raise
-        return worker
-
-    async def send(self, message: dict[str, Any]) -> None:
-        """Writes one message.
-
-        Raises:
-            EOFError: The process is gone.
-        """
-        try:
-            self._stdin.write(orjson.dumps(message) + b"\n")
-            await self._stdin.drain()
-        except ConnectionError as error:
-            raise EOFError from error
-
-    async def receive(self) -> dict[str, Any]:
-        """Reads one message.
-
-        Raises:
-            EOFError: The process is gone.
-        """
-        line = await self._stdout.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        message: dict[str, Any] = orjson.loads(line)
-        return message
-
-    async def result(self, on_progress: Progress) -> dict[str, Any]:
-        """Reads messages up to the one that ends the job."""
-        while "progress" in (message := await self.receive()):
-            on_progress(message["progress"])
-        return message
-
-    async def kill(self) -> None:
-        """Ends the process at once."""
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-
-async def _run_one(
-    worker: _Worker, job: dict[str, Any], deadline: float, on_progress: Progress
+async def _answer(
+    worker: WorkerProcess, message: dict[str, Any], deadline: float, on_progress: Progress
 ) -> dict[str, Any]:
     seconds = max(0.0, deadline - time.monotonic())
-    await worker.send({**job, "seconds": seconds})
+    await worker.send({**message, "seconds": seconds})
     async with asyncio.timeout(seconds + _GRACE_SECONDS):
         return await worker.result(on_progress)
 
@@ -116,55 +64,71 @@ def _numbered(on_progress: Progress, index: int) -> Progress:
 
 
 class WorkerPool:
-    """Runs jobs of one kind in worker processes of their own.
+    """Sends messages of one kind to worker processes of their own.
 
     Args:
-        work: What the jobs are, in the plural, as problems name them.
-        packages: Tells the directories of the packages that a new worker loads.
-        workers: Processes; 0 refuses every job.
+        work: What the workers do, in the plural, as problems and metrics name it.
+        packages: Returns the directories of the packages that a new worker loads.
+        workers: Processes; 0 refuses every request.
         queue: Requests that may wait for a worker.
     """
 
     def __init__(self, work: str, packages: Callable[[], Sequence[Path]], workers: int, queue: int) -> None:
         self._work = work
-        self._packages, self._count, self._queue = packages, workers, queue
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._packages, self._wanted, self._queue = packages, workers, queue
+        # None wakes a waiting request, which then looks at the status again.
+        self._idle: asyncio.Queue[WorkerProcess | None] = asyncio.Queue()
         self._starting: set[asyncio.Task[None]] = set()
-        self._workers: set[_Worker] = set()
+        self._workers: set[WorkerProcess] = set()
         self._waiting = 0
         self._failed_starts = 0
+        self._failure: str | None = None
 
     def start(self) -> None:
         """Starts the workers in the background; requests wait for the first that is ready."""
-        self._start_missing()
+        metrics.WORKERS.labels(self._work).set(0)
+        missing = [module for module in _WORKER_MODULES if find_spec(module) is None]
+        if self._wanted and missing:
+            self._note_failure(f"{missing[0]} is not installed: pip install 'whitebox-serving[attack]'")
+        else:
+            self._start_missing()
 
     async def stop(self) -> None:
         """Kills all workers; none is started any more."""
-        self._count = 0
+        self._wanted = 0
+        self._wake_waiting()
         for task in list(self._starting):
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
         while self._workers:
             await self._workers.pop().kill()
 
+    def status(self) -> PoolStatus:
+        """Returns whether requests are answered, and why not."""
+        state: PoolState = "starting"
+        if self._wanted == 0:
+            state = "off"
+        elif self._workers:
+            state = "ready"
+        elif self._failure is not None:
+            state = "unavailable"
+        reason = self._failure if state == "unavailable" else None
+        return PoolStatus(state, len(self._workers), self._wanted, reason)
+
     def process_ids(self) -> list[int]:
         """Returns the ids of the processes that are ready."""
         return [worker.process.pid for worker in self._workers]
 
-    def gave_up(self) -> bool:
-        """Tells whether so many starts in a row failed that only a request makes it try again."""
-        return self._failed_starts >= _MOST_FAILED_STARTS
-
     async def run(
-        self, jobs: Sequence[dict[str, Any]], deadline: float, on_progress: Progress = ignore_progress
+        self, messages: Sequence[dict[str, Any]], deadline: float, on_progress: Progress = ignore_progress
     ) -> list[dict[str, Any]]:
-        """Runs jobs one after the other in one worker; cancelling this call cancels the work.
+        """Sends messages one after the other to one worker; cancelling this call cancels the work.
 
         Args:
-            jobs: As `service.workers.worker` reads them.
-            deadline: A `time.monotonic()` value; a running job stops then with what it has, and
-                those after it with nothing tried.
-            on_progress: Called now and then with the index of a job, its queries and margin so far.
+            messages: As `service.workers.messages` makes them.
+            deadline: A `time.monotonic()` value; what is running stops then with what it has, and
+                what comes after it with nothing tried.
+            on_progress: Called now and then with the index of a message, its queries and margin so far.
 
         Raises:
             QueueFull: Too many requests are waiting.
@@ -173,18 +137,18 @@ class WorkerPool:
             WorkerLost: The worker died, or hung and was killed.
         """
         async with self._borrowed(deadline) as worker:
-            messages = [
-                await _run_one(worker, job, deadline, _numbered(on_progress, index))
-                for index, job in enumerate(jobs)
+            answers = [
+                await _answer(worker, message, deadline, _numbered(on_progress, index))
+                for index, message in enumerate(messages)
             ]
-        for message in messages:
-            if "error" in message:
-                _LOGGER.error("%s failed: %s", self._work, message["error"])
+        for answer in answers:
+            if "error" in answer:
+                _LOGGER.error("%s failed: %s", self._work, answer["error"])
                 raise InternalError()
-        return [message["result"] for message in messages]
+        return [answer["result"] for answer in answers]
 
     @asynccontextmanager
-    async def _borrowed(self, deadline: float) -> AsyncIterator[_Worker]:
+    async def _borrowed(self, deadline: float) -> AsyncIterator[WorkerProcess]:
         """Lends a worker; one that is gone, hangs or does not heed a cancellation is replaced."""
         worker = await self._take(deadline)
         try:
@@ -204,13 +168,8 @@ class WorkerPool:
         else:
             self._idle.put_nowait(worker)
 
-    async def _take(self, deadline: float) -> _Worker:
-        if self._count == 0 or (self.gave_up() and not self._workers):
-            self._start_missing()  # what kept them from starting may be over
-            raise WorkersUnavailable(
-                f"No worker for {self._work} runs here: there are none in the settings, or they cannot "
-                f"start (is the extra [attack] installed?); the service's log has more."
-            )
+    async def _take(self, deadline: float) -> WorkerProcess:
+        self._refuse_unless_available()
         if self._idle.empty() and self._waiting >= self._queue:
             raise QueueFull(
                 f"{self._waiting} {self._work} are waiting already.", headers={"Retry-After": "5"}
@@ -219,20 +178,35 @@ class WorkerPool:
         since = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                while (worker := await self._idle.get()).process.returncode is not None:
-                    await self._replace(worker)  # it died while it was idle: nobody's request
-                return worker
+                return await self._next_idle()
         except TimeoutError:
             raise DeadlineExceeded(f"No worker for {self._work} was free in time.") from None
         finally:
             self._wait(-1)
             metrics.QUEUE_SECONDS.labels(self._work).observe(time.monotonic() - since)
 
+    async def _next_idle(self) -> WorkerProcess:
+        while True:
+            worker = await self._idle.get()
+            if worker is None:
+                self._refuse_unless_available()
+            elif worker.has_ended():
+                await self._replace(worker)  # it died while it was idle: nobody's request
+            else:
+                return worker
+
+    def _refuse_unless_available(self) -> None:
+        status = self.status()
+        if status.state == "off":
+            raise WorkersUnavailable(f"The settings of this service ask for no worker for {self._work}.")
+        if status.state == "unavailable":
+            raise WorkersUnavailable(f"No worker for {self._work} can start here: {status.reason}.")
+
     def _wait(self, change: int) -> None:
         self._waiting += change
         metrics.QUEUE_DEPTH.labels(self._work).set(self._waiting)
 
-    async def _cancel(self, worker: _Worker) -> None:
+    async def _cancel(self, worker: WorkerProcess) -> None:
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
                 await worker.send({"cancel": True})
@@ -242,7 +216,7 @@ class WorkerPool:
         else:
             self._idle.put_nowait(worker)
 
-    async def _replace(self, worker: _Worker) -> None:
+    async def _replace(self, worker: WorkerProcess) -> None:
         self._workers.discard(worker)
         metrics.WORKERS_REPLACED.labels(self._work).inc()
         metrics.WORKERS.labels(self._work).set(len(self._workers))
@@ -250,24 +224,38 @@ class WorkerPool:
         self._start_missing()
 
     def _start_missing(self) -> None:
-        for _ in range(self._count - len(self._workers) - len(self._starting)):
+        for _ in range(self._wanted - len(self._workers) - len(self._starting)):
             task = asyncio.create_task(self._start_one())
             self._starting.add(task)
             task.add_done_callback(self._after_start)
 
     def _after_start(self, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
-        if not self.gave_up():
-            self._start_missing()
+        self._start_missing()
 
     async def _start_one(self) -> None:
+        if self._failed_starts:
+            doublings = min(self._failed_starts - 1, _MOST_DOUBLINGS)
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**doublings)
         try:
-            worker = await _Worker.start(self._packages())
-        except (EOFError, TimeoutError, OSError, ValueError) as error:  # the last: it said no JSON
-            self._failed_starts += 1
-            _LOGGER.error("a worker for %s did not start: %s", self._work, error or type(error).__name__)
+            worker = await WorkerProcess.start(self._packages())
+        except WorkerStartError as error:
+            self._note_failure(str(error))
             return
-        self._failed_starts = 0
+        self._failed_starts, self._failure = 0, None
         self._workers.add(worker)
         metrics.WORKERS.labels(self._work).set(len(self._workers))
         self._idle.put_nowait(worker)
+
+    def _note_failure(self, reason: str) -> None:
+        """Makes the pool unavailable if no worker is left, and lets waiting requests know."""
+        if reason != self._failure:  # once, not at each further try
+            _LOGGER.error("no worker for %s can start: %s", self._work, reason)
+        self._failed_starts += 1
+        self._failure = reason
+        metrics.WORKER_START_FAILURES.labels(self._work).inc()
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        for _ in range(self._waiting):
+            self._idle.put_nowait(None)

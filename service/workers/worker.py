@@ -1,7 +1,8 @@
-"""The process that attacks and certifies, one job at a time: `python -m service.workers.worker PACKAGE...`.
+"""The process that attacks and certifies, `python -P -m service.workers.worker PACKAGE...`.
 
-The only part of the service that imports torch. It speaks JSON lines: a job or {"cancel": true} on
-standard input; {"ready": true}, then {"progress"}, {"result"} or {"error"} on standard output.
+The only part of the service that imports torch. It speaks JSON lines: a message of `service.workers.messages`
+or {"cancel": true} on standard input; {"ready": true}, then {"progress"}, {"result"} or {"error"} on standard
+output.
 """
 
 import os
@@ -31,7 +32,7 @@ _SECONDS_BETWEEN_PROGRESS = 0.1
 # Models replaced while the service runs stay until so many others have come.
 _MOST_MODELS = 32
 
-Say = Callable[[dict[str, Any]], None]
+Send = Callable[[dict[str, Any]], None]
 
 
 class Models:
@@ -61,38 +62,38 @@ class Models:
 
 
 def main(packages: list[str]) -> None:
-    """Loads the packages' networks and runs jobs until standard input ends."""
+    """Loads the packages' networks and answers messages until standard input ends."""
     torch.set_num_threads(1)
-    say = _private_stdout()
+    send = _private_stdout()
     models = Models()
     for directory in packages:
         models.load(directory)
-    jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled = threading.Event()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs, cancelled), daemon=True).start()
-    say({"ready": True})
-    while (job := jobs.get()) is not None:
-        cancelled.clear()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, messages, cancelled), daemon=True).start()
+    send({"ready": True})
+    while (message := messages.get()) is not None:
         try:
-            say(
-                {"result": _WORK[job["work"]](models.get(job["package"], job["digest"]), job, cancelled, say)}
-            )
-        except Exception as error:  # the job fails, the worker goes on
-            say({"error": f"{type(error).__name__}: {error}"})
+            model = models.get(message["package"], message["digest"])
+            send({"result": _WORK[message["work"]](model, message, cancelled, send)})
+        except Exception as error:  # this message failed, the worker goes on
+            send({"error": f"{type(error).__name__}: {error}"})
 
 
-def _attack(verifier: Verifier, job: dict[str, Any], cancelled: threading.Event, say: Say) -> dict[str, Any]:
-    image = _images([job["image"]])
+def _attack(
+    verifier: Verifier, message: dict[str, Any], cancelled: threading.Event, send: Send
+) -> dict[str, Any]:
+    image = _images([message["image"]])
     budget = Budget(
-        queries=job["query_budget"],
-        deadline=time.monotonic() + job["seconds"],
+        queries=message["query_budget"],
+        deadline=time.monotonic() + message["seconds"],
         cancelled=cancelled.is_set,
     )
-    settings = AttackSettings(**job["settings"])
-    result = attack_image(verifier.network, image, job["true_class"], settings, budget, _reporter(say))
+    settings = AttackSettings(**message["settings"])
+    result = attack_image(verifier.network, image, message["true_class"], settings, budget, _reporter(send))
     return {
         "success": result.success,
-        "image": result.image.flatten().tolist(),
+        "image": result.image.squeeze().tolist(),
         "distance": asdict(result.distance),
         "queries": result.queries,
         "stopped_by": result.stopped_by,
@@ -100,18 +101,20 @@ def _attack(verifier: Verifier, job: dict[str, Any], cancelled: threading.Event,
 
 
 def _certify(
-    verifier: Verifier, job: dict[str, Any], cancelled: threading.Event, _say: Say
+    verifier: Verifier, message: dict[str, Any], cancelled: threading.Event, _send: Send
 ) -> dict[str, Any]:
-    images = _images(job["images"])
-    budget = Budget(deadline=time.monotonic() + job["seconds"], cancelled=cancelled.is_set)
-    policy = SearchPolicy(attack=job["counterexample"], radius=job["radius"])
-    results = verifier.verify(images, torch.tensor(job["true_classes"]), job["epsilon"], policy, budget)
+    images = _images(message["images"])
+    budget = Budget(deadline=time.monotonic() + message["seconds"], cancelled=cancelled.is_set)
+    policy = SearchPolicy(attack=message["counterexample"], radius=message["radius"])
+    results = verifier.verify(
+        images, torch.tensor(message["true_classes"]), message["epsilon"], policy, budget
+    )
     return {"assessments": [_plain(one, image) for one, image in zip(results, images, strict=True)]}
 
 
-def _images(pixels: list[list[float]]) -> torch.Tensor:
-    """Returns (N, 1, 28, 28); numpy reads nested lists faster than torch."""
-    return torch.from_numpy(np.array(pixels, np.float32)).view(-1, 1, 28, 28)
+def _images(pixels: list[list[list[float]]]) -> torch.Tensor:
+    """Returns (N, 1, H, W); numpy reads nested lists faster than torch."""
+    return torch.from_numpy(np.array(pixels, np.float32))[:, None]
 
 
 def _plain(result: VerificationResult, image: torch.Tensor) -> dict[str, Any]:
@@ -123,53 +126,56 @@ def _plain(result: VerificationResult, image: torch.Tensor) -> dict[str, Any]:
         plain["certified_radius"] = result.certified_radius
     if result.counterexample is not None:
         plain["counterexample"] = {
-            "image": result.counterexample.flatten().tolist(),
+            "image": result.counterexample.squeeze().tolist(),
             "distance": asdict(distance(image, result.counterexample[0])),
         }
     return plain
 
 
-_WORK: dict[str, Callable[[Verifier, dict[str, Any], threading.Event, Say], dict[str, Any]]] = {
+_WORK: dict[str, Callable[[Verifier, dict[str, Any], threading.Event, Send], dict[str, Any]]] = {
     "attack": _attack,
     "certify": _certify,
 }
 
 
-def _reporter(say: Say) -> Callable[[int, float], None]:
+def _reporter(send: Send) -> Callable[[int, float], None]:
     last = time.monotonic()
 
     def report(queries: int, margin: float) -> None:
         nonlocal last
         if time.monotonic() - last > _SECONDS_BETWEEN_PROGRESS:
             last = time.monotonic()
-            say({"progress": {"queries": queries, "margin": margin}})
+            send({"progress": {"queries": queries, "margin": margin}})
 
     return report
 
 
-def _listen(stdin: BinaryIO, jobs: "queue.Queue[dict[str, Any] | None]", cancelled: threading.Event) -> None:
+def _listen(
+    stdin: BinaryIO, messages: "queue.Queue[dict[str, Any] | None]", cancelled: threading.Event
+) -> None:
     for line in stdin:
         message = orjson.loads(line)
         if message.get("cancel"):
             cancelled.set()
         else:
-            jobs.put(message)
+            cancelled.clear()  # that was of the message before
+            messages.put(message)
     cancelled.set()  # the service is gone: nobody waits
-    jobs.put(None)
+    messages.put(None)
 
 
-def _private_stdout() -> Say:
+def _private_stdout() -> Send:
     """Keeps standard output for messages; whatever a library prints goes to standard error."""
     private = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     lock = threading.Lock()
 
-    def say(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         with lock:
             private.write(orjson.dumps(message) + b"\n")
             private.flush()
 
-    return say
+    return send
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,21 +13,11 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry, Histogram
-from running import ROOT, WHITEBOX, running_server
+from running import ROOT, WHITEBOX, metric, running_server
 
 from service.telemetry.metrics import BufferedHistogram
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
-
-
-def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    """Returns the sum of a metric's samples that have the labels."""
-    total = 0.0
-    for line in client.get("/metrics").text.splitlines():
-        found = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
-        if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
-            total += float(found[2])
-    return total
 
 
 def test_metrics_count_what_happened(client, three, package):

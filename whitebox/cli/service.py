@@ -22,7 +22,7 @@ from service.inference.model_repository import check_packages, newest_packages
 from service.server import run_server
 from service.settings import Settings, SettingsError
 from service.telemetry.tracing import Tracing
-from service.workers.messages import attack_job
+from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, fail, print_json, say, working
 
@@ -140,7 +140,7 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
     pool = WorkerPool("attacks", lambda: [engine.package.directory], workers=1, queue=1)
     pool.start()
     try:
-        job = attack_job(engine, pixels[0], label, settings, limits.max_attack_queries)
+        job = attack_message(engine, pixels[0], label, settings, limits.max_attack_queries)
         (found,) = await pool.run([job], time.monotonic() + limits.attack_timeout_seconds)
         return found
     except Problem as problem:
