@@ -1,10 +1,14 @@
 """The processes that serve: one, or several behind one socket."""
 
+import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,40 +18,78 @@ from service.settings import Settings
 from service.telemetry.logs import set_up_logging
 from service.telemetry.metrics import SHARED_DIRECTORY
 
-_LOG_LEVEL = "WHITEBOX_SERVER_LOG_LEVEL"
+_LOGGER = logging.getLogger("service")
+_APPLICATION = "service.server:application"
+_EXAMPLE = Path("examples/three.png")  # where whoever starts it stands in a checkout
+_START_FAILED = 3  # uvicorn's exit code
 
 
-def run_server(host: str, port: int, workers: int, log_level: str, settings: Settings) -> None:
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen."""
+        await super().startup(sockets)
+        if self.started:
+            for listening in self.servers[0].sockets:
+                host, port = listening.getsockname()[:2]
+                url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                _LOGGER.info("listening on %s%s", url, _how_to_try(url) if sys.stderr.isatty() else "")
+
+
+def _how_to_try(url: str) -> str:
+    hint = f"; its calls are at {url}/docs"
+    if _EXAMPLE.exists():
+        hint += f"; try: curl -H 'Content-Type: image/png' --data-binary @{_EXAMPLE} {url}/v1/predict"
+    return hint
+
+
+def run_server(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT; then what is in progress ends first."""
     # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
-    os.environ[_LOG_LEVEL] = log_level
-    os.environ["PYTHONSAFEPATH"] = "1"  # serving processes import nothing from the working directory
-    set_up_logging(log_level, settings.log_format)
-    with ExitStack() as until_the_end:
-        if workers > 1:
-            _share(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="whitebox-")))
-        uvicorn.run(
-            "service.server:application",
-            factory=True,
-            http="httptools",
-            host=host,
-            port=port,
-            workers=workers,
-            log_config=None,
-            log_level=log_level,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nothing here looks at a client's address or scheme
-            timeout_keep_alive=settings.keep_alive_seconds,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-        )
+    # What a serving process of several cannot get from the command line.
+    os.environ["WHITEBOX_LOG_LEVEL"] = settings.log_level
+    os.environ["PYTHONSAFEPATH"] = "1"  # it imports nothing from the working directory
+    set_up_logging(settings.log_level, settings.log_format)
+    if settings.workers == 1:
+        _serve_alone(settings)
+        return
+    _LOGGER.info(
+        "starting %d serving processes on http://%s:%d", settings.workers, settings.host, settings.port
+    )
+    with tempfile.TemporaryDirectory(prefix="whitebox-") as directory:
+        _share(directory)
+        uvicorn.run(_APPLICATION, workers=settings.workers, **_uvicorn_options(settings))
+
+
+def _serve_alone(settings: Settings) -> None:
+    server = _Server(uvicorn.Config(_APPLICATION, **_uvicorn_options(settings)))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(_START_FAILED)
+
+
+def _uvicorn_options(settings: Settings) -> dict[str, Any]:
+    return {
+        "factory": True,
+        "http": "httptools",
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,  # nothing here looks at a client's address or scheme
+        "timeout_keep_alive": settings.keep_alive_seconds,
+        "timeout_graceful_shutdown": settings.shutdown_seconds,
+    }
 
 
 def application() -> FastAPI:
     """Returns the application of a serving process; called in each."""
     settings = Settings()
-    set_up_logging(os.environ[_LOG_LEVEL], settings.log_format)
+    set_up_logging(settings.log_level, settings.log_format)
     return create_app(settings)
 
 

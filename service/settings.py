@@ -1,10 +1,25 @@
 """Everything about the service that can be set, from the environment or the command line."""
 
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+PREFIX = "WHITEBOX_"
+# What other parts of whitebox read, with the same prefix.
+OTHER_VARIABLES = ("DATA_DIR",)
+# What Kubernetes sets in a pod beside a Service named whitebox or whitebox-*.
+_SERVICE_LINK = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://.*")
 
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "artifacts"
 
@@ -16,8 +31,15 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Settings of the service; each is read from the environment variable WHITEBOX_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="WHITEBOX_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(default=1, ge=1, le=64, description="Serving processes.")
+    log_level: LogLevel = Field(default="info", description="The least serious log lines that are written.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="How log lines are written; auto: text on a terminal, else JSON."
+    )
     models_dir: Path = Field(
         default=SHIPPED_MODELS, description="Directory of model packages, NAME/VERSION/."
     )
@@ -98,7 +120,6 @@ class Settings(BaseSettings):
     model_control: bool = Field(
         default=True, description="Whether requests may load and unload models (the repository API)."
     )
-    log_format: Literal["json", "text"] = Field(default="json", description="How log lines are written.")
     access_log: bool = Field(
         default=False, description="A log line for every request; else only for failed ones (5xx)."
     )
@@ -111,3 +132,45 @@ class Settings(BaseSettings):
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
         return [key for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: object) -> object:
+        """In a pod beside a Service named whitebox, WHITEBOX_PORT is not ours but Kubernetes'."""
+        is_link = isinstance(value, str) and _SERVICE_LINK_VALUE.fullmatch(value)
+        return cls.model_fields["port"].default if is_link else value
+
+
+def load_settings(**options: str | int | None) -> Settings:
+    """Returns the settings of the environment; options of the command line that are not None come first.
+
+    Raises:
+        SettingsError: A value is not valid, or a variable is none of ours.
+    """
+    _refuse_unknown_variables(os.environ)
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = [(str(found["loc"][0]), found["msg"]) for found in error.errors()]
+        raise SettingsError(
+            "\n".join(f"{_shown(name, given)}: {message}" for name, message in wrong)
+        ) from error
+
+
+def _shown(name: str, options: Mapping[str, object]) -> str:
+    return f"--{name.replace('_', '-')}" if name in options else PREFIX + name.upper()
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """A misspelt variable would leave its setting at the default, and nobody would notice."""
+    known = [name.upper() for name in Settings.model_fields] + list(OTHER_VARIABLES)
+    for variable, value in environment.items():
+        name = variable.upper().removeprefix(PREFIX)
+        if name == variable.upper() or name in known:
+            continue
+        if _SERVICE_LINK.fullmatch(name) or _SERVICE_LINK_VALUE.fullmatch(value):
+            continue
+        nearest = get_close_matches(name, known, n=1)
+        hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/settings.md lists all."
+        raise SettingsError(f"{variable} is not a setting; {hint}")

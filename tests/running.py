@@ -29,11 +29,12 @@ def running_server(
     log: Path | None = None,
     cwd: Path = ROOT,
     prefix: Sequence[str] = (),
+    stderr: int | None = None,
     **environment: str,
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """Starts `whitebox serve` on a free port and ends it; its log goes to a file if one is named.
 
-    A prefix goes before the command: `nice`, or a change of user.
+    A prefix goes before the command, as `nice` does; stderr may be a terminal.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -44,7 +45,7 @@ def running_server(
             [*prefix, WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
             env={**os.environ, **environment},
             cwd=cwd,
-            stderr=None if log is None else files.enter_context(log.open("wb")),
+            stderr=stderr if log is None else files.enter_context(log.open("wb")),
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
@@ -76,6 +77,17 @@ def worker_ids(server: int) -> set[int]:
         with open(f"/proc/{server}/task/{task}/children") as file:
             children |= {int(child) for child in file.read().split()}
     return children
+
+
+def without_module(module: str, directory: Path) -> str:
+    """Returns a PYTHONPATH with which a module is not found, in any process."""
+    (directory / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, path=None, target=None: (\n"
+        f"    None if name == {module!r} else find(name, path, target))\n"
+    )
+    return str(directory)
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,7 @@
 """Log lines to standard error, each with the id of the request it is about: JSON, or text to read."""
 
 import logging
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import orjson
 
 # The request that the running task works for.
-current_request_id: ContextVar[str] = ContextVar("request_id", default="-")
+_NO_REQUEST = "-"
+current_request_id: ContextVar[str] = ContextVar("request_id", default=_NO_REQUEST)
 
 # What a log call may hand over beside its message: `extra={"fields": {...}}`.
 _FIELDS = "fields"
@@ -33,24 +35,35 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Level, request id and message."""
+    """Time, level and message, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line, with the fields of the call behind it."""
-        record.request_id = current_request_id.get()
-        fields = "".join(f" {name}={value}" for name, value in getattr(record, _FIELDS, {}).items())
-        return super().format(record) + fields
+        """Returns the line, with the fields of the call and the request's id behind it."""
+        fields = dict(getattr(record, _FIELDS, {}))
+        if (request_id := current_request_id.get()) != _NO_REQUEST:
+            fields["request_id"] = request_id
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        behind = "".join(f" {name}={value}" for name, value in fields.items())
+        line = f"{time} {record.levelname.lower():7} {record.getMessage()}{behind}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Sends all logs to standard error in one format, uvicorn's too."""
+    """Sends all logs to standard error in one format, uvicorn's too.
+
+    Args:
+        level: The least serious that is written.
+        log_format: `json`, `text`, or `auto`: text where a person reads it, on a terminal.
+    """
+    if log_format == "auto":
+        log_format = "text" if sys.stderr.isatty() else "json"
     handler = logging.StreamHandler()
-    text = TextFormatter("%(levelname)s [%(request_id)s] %(message)s")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-    # `service.http.middleware` says what there is to say of a request.
-    logging.getLogger("uvicorn.access").handlers.clear()
-    logging.getLogger("uvicorn.access").propagate = False
+    # `service.server` says of a start, and `service.http` of a request, what there is to say.
+    starts = "warning" if level == "info" else level
+    for name, least in (("uvicorn", level), ("uvicorn.error", starts), ("uvicorn.access", "critical")):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(least.upper())

@@ -56,6 +56,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_LONGEST_LINE,
+                start_new_session=True,  # Ctrl+C on a terminal is for the service, which ends its workers
             )
         except OSError as error:
             raise WorkerStartError(f"no process could be created ({error.strerror})") from error

@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry, Histogram
-from running import ROOT, WHITEBOX, metric, running_server
+from running import ROOT, WHITEBOX, metric, running_server, without_module
 
+from service.settings import Settings
 from service.telemetry.metrics import BufferedHistogram
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
@@ -153,6 +157,94 @@ def whitebox(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         [WHITEBOX, *arguments], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "complaint"),
+    [
+        (("serve", "--check"), "WHITEBOX_ATTCK_WORKERS", "did you mean WHITEBOX_ATTACK_WORKERS?"),
+        (("predict", "examples/three.png"), "WHITEBOX_DATADIR", "did you mean WHITEBOX_DATA_DIR?"),
+        (("serve",), "whitebox_prot", "did you mean WHITEBOX_PORT?"),
+        (("serve",), "WHITEBOX_XYZZY", "docs/settings.md lists all."),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_that_is(command, variable, complaint):
+    failed = whitebox(*command, **{variable: "0"})
+    assert failed.returncode == 1
+    assert failed.stderr == f"{variable} is not a setting; {complaint}\n"
+
+
+def test_the_table_of_settings_has_each_with_its_default():
+    table = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `WHITEBOX_(\w+)` \| (.*?) \|", table, re.MULTILINE))
+    assert set(rows) == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        shown = rows[name.upper()].strip("`")
+        if field.default in (None, ()):
+            assert shown in ("none", "a temporary one")
+        elif name != "models_dir":
+            expected = str(field.default).lower() if isinstance(field.default, bool) else field.default
+            assert shown == (f"{expected:g}" if isinstance(expected, float) else str(expected))
+
+
+def test_variables_of_training_and_of_kubernetes_are_no_mistake(tmp_path):
+    kubernetes = {
+        "WHITEBOX_PORT": "tcp://10.96.0.7:80",
+        "WHITEBOX_PORT_80_TCP": "tcp://10.96.0.7:80",
+        "WHITEBOX_PORT_80_TCP_ADDR": "10.96.0.7",
+        "WHITEBOX_SERVICE_PORT_HTTP": "80",
+        "WHITEBOX_SERVING_SERVICE_HOST": "10.96.0.8",
+        "WHITEBOX_SERVING_PORT": "tcp://10.96.0.8:80",
+    }
+    assert whitebox("serve", "--check", WHITEBOX_DATA_DIR=str(tmp_path), **kubernetes).returncode == 0
+
+
+def test_host_port_and_log_level_are_settings_that_options_override(tmp_path):
+    log = tmp_path / "log"
+    with running_server(log=log, WHITEBOX_PORT="1", WHITEBOX_LOG_LEVEL="error", **NO_WORKERS) as (client, _):
+        port = client.base_url.port
+    assert f"listening on http://127.0.0.1:{port}" in log.read_text()  # an info line, on the option's port
+    failed = whitebox("serve", WHITEBOX_HOST="nowhere.invalid", **NO_WORKERS)
+    assert failed.returncode != 0
+    assert "nowhere.invalid" in failed.stderr or "not known" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "complaint"),
+    [
+        (["--log-level", "loud"], {}, "'loud' is not one of"),
+        ([], {"WHITEBOX_LOG_LEVEL": "loud"}, "WHITEBOX_LOG_LEVEL: Input should be 'debug', 'info', "),
+        ([], {"WHITEBOX_WORKERS": "0"}, "WHITEBOX_WORKERS: Input should be greater than"),
+    ],
+)
+def test_a_value_that_does_not_exist_is_a_line_and_no_traceback(options, environment, complaint):
+    failed = whitebox("serve", *options, **environment)
+    assert failed.returncode in (1, 2)
+    assert complaint in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_an_extra_that_is_missing_is_named(tmp_path):
+    environment = {"PYTHONPATH": without_module("opentelemetry.sdk", tmp_path)}
+    failed = whitebox("serve", "--check", WHITEBOX_OTLP_ENDPOINT="http://127.0.0.1:4318", **environment)
+    assert failed.returncode == 1
+    assert "[otel]" in failed.stderr
+
+
+def test_on_a_terminal_people_read_where_it_listens_and_how_to_try_it():
+    terminal, side_of_server = os.openpty()
+    with running_server("--log-level", "info", stderr=side_of_server, **NO_WORKERS) as (client, _):
+        url = str(client.base_url).rstrip("/")
+        os.set_blocking(terminal, False)
+        lines = os.read(terminal, 65_536).decode().splitlines()
+    os.close(side_of_server)
+    os.close(terminal)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d info    ready: mnist-10/1, .*", lines[0])
+    assert f"info    listening on {url}; " in lines[1]
+    command = lines[1].rpartition("try: ")[2]
+    assert shlex.split(command)[-1] == f"{url}/v1/predict"
+    assert Path(ROOT / shlex.split(command)[-2].removeprefix("@")).is_file()
+    assert len(lines) == 2
 
 
 def test_check_verifies_without_serving(tmp_path):

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from PIL import Image
-from pydantic import ValidationError
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
@@ -20,7 +21,7 @@ from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.inference.model_repository import check_packages, newest_packages
 from service.server import run_server
-from service.settings import Settings, SettingsError
+from service.settings import LogLevel, Settings, SettingsError, load_settings
 from service.telemetry.tracing import Tracing
 from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
@@ -31,32 +32,31 @@ Model = Annotated[str | None, typer.Option(help="Name of a model; default: the s
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Serving processes.")] = 1,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default 8000; 0 picks a free one.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Serving processes; default 1.")] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="The least serious log lines to write; default info.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Verify settings and models, answer one image, and stop.")
     ] = False,
 ) -> None:
-    """Serve the models over HTTP. All else is set by WHITEBOX_* variables (docs/settings.md).
+    """Serve the models over HTTP. WHITEBOX_* variables set these options and all else (docs/settings.md).
 
     Example: whitebox serve --port 8000
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        fail("\n".join(f"WHITEBOX_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
-    try:
+    with _failures_in_one_line():
+        settings = load_settings(host=host, port=port, workers=workers, log_level=log_level)
         ApiKeys.from_settings(settings)
         Tracing.from_settings(settings)
         check_packages(settings.models_dir, settings.default_model)
         if check:
             _check(settings)
             return
-    except (PackageError, SettingsError) as error:
-        fail(str(error))
-    run_server(host, port, workers, log_level, settings)
+    run_server(settings)
 
 
 def _check(settings: Settings) -> None:
@@ -136,12 +136,12 @@ def attack(
 
 
 async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
-    limits = Settings()
+    limits = load_settings()
     pool = WorkerPool("attacks", lambda: [engine.package.directory], workers=1, queue=1)
     pool.start()
     try:
-        job = attack_message(engine, pixels[0], label, settings, limits.max_attack_queries)
-        (found,) = await pool.run([job], time.monotonic() + limits.attack_timeout_seconds)
+        message = attack_message(engine, pixels[0], label, settings, limits.max_attack_queries)
+        (found,) = await pool.run([message], time.monotonic() + limits.attack_timeout_seconds)
         return found
     except Problem as problem:
         fail(problem.detail)
@@ -150,16 +150,14 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
 
 
 def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
-    settings = Settings()
-    wanted = model or settings.default_model
-    try:
+    with _failures_in_one_line():
+        settings = load_settings()
+        wanted = model or settings.default_model
         packages = {package.name: package for package in newest_packages(settings.models_dir)}
         if wanted not in packages:
             fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
         pixels, _ = digit_from_png(image.read_bytes(), settings.max_png_pixels)
         return Engine(packages[wanted]), pixels[None]
-    except (PackageError, NotADigitError) as error:
-        fail(f"{error}")
 
 
 def _in_words(answer: dict[str, Any]) -> str:
@@ -189,3 +187,11 @@ def _print_explanation(answer: dict[str, Any]) -> None:
                 f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
                 f"{shape['activation']:.3f}, pose {shape['pose']})"
             )
+
+
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (PackageError, SettingsError, NotADigitError) as error:
+        fail(str(error))
