@@ -98,15 +98,39 @@ clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # dev holds all that serve needs, so a tree that can be tested can be served without another installation.
-.venv/serve.stamp: pyproject.toml
-	@test -f .venv/dev.stamp -a .venv/dev.stamp -nt pyproject.toml || $(MAKE) --no-print-directory install EXTRA=attack
+.venv/serve.stamp: pyproject.toml requirements/serve-full.txt
+	@test .venv/dev.stamp -nt pyproject.toml -a .venv/dev.stamp -nt requirements/serve-full.txt \
+		|| $(MAKE) --no-print-directory install LOCK=serve-full
 	@touch $@
 
-.venv/dev.stamp: pyproject.toml
-	@$(MAKE) --no-print-directory install EXTRA=dev
+.venv/dev.stamp: pyproject.toml requirements/dev.txt
+	@$(MAKE) --no-print-directory install LOCK=dev
 	@touch $@
 
-.PHONY: install
+# On other systems PyPI's torch is the CPU build anyway, and where pip is told where to look, it knows better.
+TORCH_INDEX = test $$(uname) != Linux || $(BIN)/pip config list | grep -qE 'index|find-links' \
+	|| echo --index-url https://download.pytorch.org/whl/cpu
+# Python compiles what it imports; to compile all of torch and scipy here takes longer than to install them.
+PIP = $(BIN)/pip --disable-pip-version-check install --no-deps --no-compile
+
+.PHONY: install lock
 install:
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(EXTRA)]'
+	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
+	@echo "1/3 Installing the packages of requirements/$(LOCK).txt, a minute or two the first time"
+	@$(PIP) --quiet --require-hashes --requirement requirements/$(LOCK).txt
+	@echo "2/3 Installing torch's CPU build, about 200 MB; it attacks and certifies"
+	@$(PIP) $$($(TORCH_INDEX)) --requirement requirements/torch.txt
+	@echo "3/3 Installing whitebox"
+	@$(PIP) --quiet --editable .
+
+# All but requirements/torch.txt (docs/decisions/0013); what is served is what is tested.
+UV := .venv/lock/bin/uv
+COMPILE = $(UV) pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-package torch --excludes requirements/cuda.txt --custom-compile-command "make lock"
+
+lock: ## Refresh the locked versions in requirements/
+	@test -x $(UV) || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv==0.13.9; }
+	$(COMPILE) --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra otel --output-file requirements/serve.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra otel --extra attack --output-file requirements/serve-full.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra train --output-file requirements/train.txt
