@@ -1,4 +1,5 @@
-# docker build --target serve .   the service, also without --target
+# docker build .                  serve-full: predict, explain, attack, certify
+# docker build --target serve .   without torch: predict and explain
 # docker build --target train .   training, evaluation and export
 # How to run them: docs/docker.md. What proves them: make image-test.
 
@@ -6,24 +7,26 @@ FROM python:3.11-slim AS base
 ENV PATH=/opt/venv/bin:$PATH
 
 FROM base AS venv
-# PyPI's torch is the CUDA build, several GB; of two builds of one version pip prefers this index's, "+cpu".
-# pip itself reads the variable, so an empty value leaves the choice to pip's own configuration.
-ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 WORKDIR /src
 
-# A stand-in for the sources brings in what pyproject.toml asks for, so that a change of the sources
-# reinstalls nothing.
+# All dependencies are locked, so a change of the sources, or of pyproject.toml alone, reinstalls nothing.
 FROM venv AS serve-dependencies
-COPY pyproject.toml .
-RUN touch README.md LICENSE \
-    && pip install ".[attack,otel]" \
-    && pip uninstall --yes whitebox-serving
+COPY requirements requirements
+RUN pip install --no-deps --require-hashes --requirement requirements/serve.txt
 
-FROM serve-dependencies AS train-dependencies
-RUN pip install ".[train]" \
-    && pip uninstall --yes whitebox-serving
+FROM serve-dependencies AS torch
+# PyPI's torch is the CUDA build, several GB; of two builds of one version pip prefers this index's, "+cpu".
+# pip itself reads the variable, so an empty value leaves the choice to pip's own configuration.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+RUN pip install --no-deps --requirement requirements/torch.txt
+
+FROM torch AS serve-full-dependencies
+RUN pip install --no-deps --require-hashes --requirement requirements/serve-full.txt
+
+FROM serve-full-dependencies AS train-dependencies
+RUN pip install --no-deps --require-hashes --requirement requirements/train.txt
 
 # Only the distribution itself, laid out to be copied over a venv that holds the rest.
 FROM venv AS distribution
@@ -68,11 +71,7 @@ WORKDIR /
 ENTRYPOINT ["whitebox"]
 CMD ["--help"]
 
-FROM runtime AS serve
-LABEL org.opencontainers.image.title="whitebox-serving" \
-      org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain, attack, certify."
-COPY --from=serve-dependencies /opt/venv /opt/venv
-COPY --from=distribution /distribution /opt/venv
+FROM runtime AS serve-base
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
@@ -81,3 +80,15 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-Ic", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=3); c.request('GET', '/v2/health/ready'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["whitebox"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
+
+FROM serve-base AS serve
+LABEL org.opencontainers.image.title="whitebox-serving" \
+      org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain."
+COPY --from=serve-dependencies /opt/venv /opt/venv
+COPY --from=distribution /distribution /opt/venv
+
+FROM serve-base AS serve-full
+LABEL org.opencontainers.image.title="whitebox-serving-full" \
+      org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain, attack, certify."
+COPY --from=serve-full-dependencies /opt/venv /opt/venv
+COPY --from=distribution /distribution /opt/venv
