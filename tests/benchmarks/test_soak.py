@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from benchmarks.peers.soak import BATCH, BufferedHistogram, compare_with
+from benchmarks.peers.soak import BATCH, Tally, compare_with
 from benchmarks.peers.wire import Answer
 
 EXPECTED = np.tile(np.array([1.0, -2.0], np.float32), (BATCH, 1))
@@ -17,7 +17,7 @@ def answer(status: int = 200, off_by: float = 0.0) -> Answer:
 
 
 def counted(given: Answer | None) -> tuple[int, int, int]:
-    tally = BufferedHistogram()
+    tally = Tally()
     compare_with(EXPECTED, given, tally)
     return tally.right, tally.wrong, tally.lost
 
