@@ -91,7 +91,7 @@ def without_module(module: str, directory: Path) -> str:
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
+    for _ in range(1200):  # a niced server gets little of a busy machine
         assert process.poll() is None, "the server ended before it was ready"
         try:
             if client.get("/v2/health/ready").status_code == 200:
@@ -99,4 +99,4 @@ def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) ->
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise AssertionError("the server did not get ready in 30 s")
+    raise AssertionError("the server did not get ready in two minutes")

@@ -95,11 +95,11 @@ async def _attack(
     on_progress: Progress,
 ) -> dict[str, Any]:
     """Attacks the images one after the other; returns an `AttackResponse`."""
-    jobs = [
+    messages = [
         attack_message(labelled.engine, image, label, settings, query_budget)
         for image, label in zip(labelled.images, labelled.labels, strict=True)
     ]
-    results = await workers.run(jobs, deadline, on_progress)
+    results = await workers.run(messages, deadline, on_progress)
     package = labelled.engine.package
     queries = sum(result["queries"] for result in results)
     metrics.ATTACK_QUERIES.labels(package.name, settings.attack).inc(queries)

@@ -58,10 +58,10 @@ async def certify(
     labelled = await run_in_threadpool(_label, body, models, settings)
     context.mark("parse")
     engine = labelled.engine
-    job = certify_message(
+    message = certify_message(
         engine, labelled.images, list(labelled.labels), body.epsilon, body.radius, body.counterexample
     )
-    (result,) = await cancel_on_disconnect(request, workers.run([job], deadline))
+    (result,) = await cancel_on_disconnect(request, workers.run([message], deadline))
     context.mark("infer")
     found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     results = [
