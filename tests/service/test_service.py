@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from running import PACKAGE, ROOT, running_server
 
+from model.package_directory import newest_packages
 from service.api.schemas import ModelDetails, ModelList
 from service.app import create_app
 from service.codecs.preprocessing import NotADigitError, digit_from_png
-from service.inference.model_repository import newest_packages
 from service.settings import SHIPPED_MODELS, Settings
 
 

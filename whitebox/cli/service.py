@@ -13,13 +13,13 @@ from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
+from model.package_directory import check_packages, newest_packages
 from service.app import new_state
 from service.codecs.preprocessing import NotADigitError, digit_from_png
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
-from service.inference.model_repository import check_packages, newest_packages
 from service.server import run_server
 from service.settings import LogLevel, Settings, SettingsError, load_settings
 from service.telemetry.tracing import Tracing
