@@ -7,15 +7,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from model.network import WhiteBoxNetwork
-from model.verification.interval_bounds import (
-    both_ends,
-    bright_interval,
-    margin_lower_bounds,
-    shape_interval,
-    two_step_interval,
-)
 from training.data import Dataset
 from training.errors import TrainingError
+from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
 from training.objectives import Objective
 
 _BATCH = 200
@@ -72,12 +66,9 @@ def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: f
     """
     if not isinstance(network, WhiteBoxNetwork):
         raise TrainingError("The objective Certified trains white-box networks only.")
-    pixels = two_step_interval(images, epsilon, network.two_step.terms())
-    bright = bright_interval(pixels, both_ends(network.convolutional.expand().flatten(0, 1)))
-    shapes = shape_interval(bright, network.affine.expand())
-    margins = margin_lower_bounds(shapes, network.logical.expand(), classes)  # (N, classes - 1)
-    wrong = F.one_hot(classes, margins.shape[1] + 1) == 0
-    return torch.zeros(wrong.shape).masked_scatter(wrong, -margins)
+    bright = bright_box(images, epsilon, network.two_step, network.convolutional)
+    shapes = shape_box(bright, templates(network.affine))
+    return -margin_bounds(shapes, network.logical, classes)
 
 
 def generalised_cross_entropy(logits: Tensor, classes: Tensor, q: float) -> Tensor:

@@ -44,6 +44,9 @@ class Recipe:
         noise: The only augmentation.
         objective: The loss.
         start: Values that named parameters start from, instead of the network's own.
+        rates: What the learning rate of named parameters is multiplied by.
+        matmul_precision: Of matrix products in a step, as torch names it; "medium" computes in bfloat16 and
+            sums in float32 where the processor is faster at it. Epochs are measured at the highest.
         kind: What the network is in a comparison.
     """
 
@@ -58,6 +61,8 @@ class Recipe:
     noise: Noise
     objective: Objective = field(default_factory=CrossEntropy)
     start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    matmul_precision: Literal["highest", "medium"] = "highest"
     kind: Kind = "whitebox"
 
     def shortened(self, epochs: int) -> "Recipe":
@@ -76,6 +81,7 @@ class Recipe:
             "schedule": self.schedule.to_dict(),
             "objective": self.objective.to_dict(),
             "start": {name: list(values) for name, values in self.start.items()},
+            "rates": dict(self.rates),
         }
 
 

@@ -10,6 +10,7 @@ same numbers: all randomness of an epoch comes from the seed and the epoch's num
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,7 @@ def train(
     _claim_directory(recipe, seed, dataset, validation, run)
     torch.manual_seed(seed)
     network = _initial_network(recipe)
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
     with progress_bar(quiet) as progress:
@@ -136,8 +135,11 @@ def train(
             metrics = _Epoch(epoch + 1)
             for step, (images, classes) in enumerate(_batches(dataset, recipe, generator)):
                 now = epoch + step / steps
-                loss, logits = recipe.objective.loss(network, images, classes, now / recipe.epochs, generator)
-                _step(network, optimizer, loss, recipe.learning_rate_at(now))
+                with _matmul_precision(recipe.matmul_precision):
+                    loss, logits = recipe.objective.loss(
+                        network, images, classes, now / recipe.epochs, generator
+                    )
+                    _step(network, optimizer, loss, recipe.learning_rate_at(now))
                 metrics.add(loss.item(), logits, classes)
                 progress.update(task, advance=1, description=metrics.title(recipe), numbers=metrics.numbers())
             _record(run, {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)})
@@ -154,9 +156,27 @@ def _initial_network(recipe: Recipe) -> Network:
     return network
 
 
+def _groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
+    """Returns the parameters, each with its share of the learning rate."""
+    return [
+        {"params": [parameter], "rate": recipe.rates.get(name, 1.0)}
+        for name, parameter in network.named_parameters()
+    ]
+
+
+@contextmanager
+def _matmul_precision(precision: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["rate"]
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

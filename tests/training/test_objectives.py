@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from training.data import load_mnist
 from training.objectives import Adversarial, CrossEntropy, count_correct
-from training.schedules import LinearDecay, OneCycle
+from training.schedules import CosineRestarts, LinearDecay, OneCycle
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +71,10 @@ def test_one_cycle_climbs_to_one_and_falls_along_a_cosine():
     shares = [schedule.factor(done, 8) for done in (0, 1, 2, 5, 8)]
     assert shares == pytest.approx([0.1, 0.55, 1.0, 0.5, 0.0])
     assert OneCycle(warm_up=0.0).factor(0, 8) == 1.0
+
+
+def test_cosine_restarts_fall_to_zero_at_the_end_of_each_cycle():
+    schedule = CosineRestarts(first=2, growth=2.0, decay=0.5, warm_up=0.5)
+    shares = [schedule.factor(done, 14) for done in (1, 1.5, 2 - 1e-9, 4, 5, 10)]
+    assert shares == pytest.approx([1, 0.5, 0, 0.5, 0.25, 0.25], abs=1e-6)
+    assert schedule.shortened(7, 14) == CosineRestarts(first=1, growth=2.0, decay=0.5, warm_up=0.5)

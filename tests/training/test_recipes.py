@@ -104,6 +104,16 @@ def test_a_recipe_can_name_what_a_parameter_starts_from(train_digits, validation
     assert network.two_step.thresholds.tolist() == pytest.approx([0.35, 0.6])
 
 
+def test_a_recipe_can_give_a_parameter_a_rate_of_its_own(train_digits, validation_digits, tmp_path):
+    recipe = replace(PAPER, epochs=1, rates={"two_step.thresholds": 0.0}, matmul_precision="medium")
+    before = torch.get_float32_matmul_precision()
+    network = train(recipe, 0, train_digits, validation_digits, Run(tmp_path), quiet=True).load()
+    assert isinstance(network, WhiteBoxNetwork)
+    assert network.two_step.thresholds.tolist() == [0.25, 0.75]
+    assert network.two_step.levels.tolist() != [0.5, 0.5]
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_a_run_of_a_baseline_is_not_taken_for_a_white_box(train_digits, validation_digits, tmp_path):
     run = train(
         find_recipe("logistic", epochs=1), 0, train_digits, validation_digits, Run(tmp_path), quiet=True

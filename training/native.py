@@ -1,0 +1,152 @@
+"""The loops of native.c as differentiable functions; they are compiled when first asked for.
+
+Whoever has no C compiler trains with the plain functions of model/, to the same numbers and slower.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.data.download import cache_directory
+
+# What native.c is written for: images of this side, kernels of at most that.
+_SIDE, _LARGEST_KERNEL = 28, 7
+_SOURCE = Path(__file__).with_suffix(".c")
+# Sums may be taken in any order, which vector instructions need; all else is as the standard has it.
+_FLAGS = (
+    *("-O3", "-march=native", "-shared", "-fPIC", "-ffp-contract=fast"),
+    *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
+)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """Returns the compiled loops, or nothing where there is no compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return None
+    command = [compiler, *_FLAGS, str(_SOURCE)]
+    digest = hashlib.sha256(" ".join(command).encode() + _SOURCE.read_bytes() + _cpu()).hexdigest()[:16]
+    path = cache_directory().parent / f"native-{digest}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+            built = Path(directory) / path.name
+            finished = subprocess.run([*command, "-o", str(built), "-lm"], check=False, capture_output=True)
+            if finished.returncode:
+                return None
+            built.rename(path)
+    return ctypes.CDLL(str(path))
+
+
+def serves(images: tuple[int, int], kernel: int = 1, shape: int = 0) -> bool:
+    """Tells whether there is a library, and it can do images, kernels and shapes of these sides."""
+    fits = images == (_SIDE, _SIDE) and kernel <= _LARGEST_KERNEL and shape <= _SIDE and shape % 2 == 0
+    return fits and library() is not None
+
+
+def _cpu() -> bytes:
+    """Returns what tells this CPU from others: the code is compiled for it."""
+    flags = Path("/proc/cpuinfo")
+    lines = flags.read_text().splitlines() if flags.exists() else []
+    return next((line for line in lines if line.startswith("flags")), "").encode()
+
+
+@functools.cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="native")
+
+
+def _shared_out(work: Callable[[int, int, int], Any], count: int) -> None:
+    """Calls work(thread, first, last) for equal parts of range(count), each in a thread of its own."""
+    threads = min(torch.get_num_threads(), count)
+    bounds = [count * index // threads for index in range(threads + 1)]
+    if threads == 1:
+        work(0, 0, count)
+    else:
+        list(_threads(threads).map(work, range(threads), bounds[:-1], bounds[1:]))
+
+
+def _call(name: str, *arguments: int | Tensor) -> None:
+    found = library()
+    assert found is not None, "no C compiler: ask library() first"
+    getattr(found, name)(
+        *(ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int(a) for a in arguments)
+    )
+
+
+class BrightBox(torch.autograd.Function):
+    """Maps tables (2, 256), kernels (K, k, k) and images (N, 1, 28, 28) uint8 to (2, N, 784).
+
+    The tables hold the two-step map's bounds for each grey value; the result is the bright map's bounds.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tables: Tensor, kernels: Tensor, images: Tensor) -> Tensor:
+        tables, kernels, images = tables.contiguous(), kernels.contiguous(), images.contiguous()
+        count, sizes = len(images), (len(kernels), kernels.shape[-1])
+        bright = tables.new_empty(2, count, images[0].numel())
+        winner = torch.empty_like(bright, dtype=torch.uint8)
+        _shared_out(
+            lambda _, first, last: _call(
+                "bright_box", first, last, count, *sizes, images, tables, kernels, bright, winner
+            ),
+            count,
+        )
+        ctx.save_for_backward(tables, kernels, images, bright, winner)
+        return bright
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        tables, kernels, images, bright, winner = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        threads = torch.get_num_threads()
+        of_tables, of_kernels = (each.new_zeros(threads, *each.shape) for each in (tables, kernels))
+        given = (images, tables, kernels, bright, winner, gradient)
+        _shared_out(
+            lambda thread, first, last: _call(
+                *("bright_box_backward", first, last, len(images), kernels.shape[-1], *given),
+                *(of_tables[thread], of_kernels[thread]),
+            ),
+            len(images),
+        )
+        return of_tables.sum(0), of_kernels.sum(0), None
+
+
+class Templates(torch.autograd.Function):
+    """Maps bases (F, S, S) and poses (F, P, 2, 3) to templates (F, P, 784) of norm 1."""
+
+    @staticmethod
+    def forward(ctx: Any, bases: Tensor, poses: Tensor) -> Tensor:
+        bases, poses = bases.contiguous(), poses.contiguous()
+        sizes = (poses.shape[1], bases.shape[-1])
+        templates, norms = bases.new_empty(*poses.shape[:2], _SIDE * _SIDE), bases.new_empty(poses.shape[:2])
+        _shared_out(
+            lambda _, first, last: _call("templates", first, last, *sizes, bases, poses, templates, norms),
+            len(bases),
+        )
+        ctx.save_for_backward(bases, poses, templates, norms)
+        return templates
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        bases, poses, templates, norms = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        sizes = (poses.shape[1], bases.shape[-1])
+        of_bases, of_poses = torch.zeros_like(bases), torch.zeros_like(poses)
+        given = (bases, poses, templates, norms, gradient, of_bases, of_poses)
+        _shared_out(
+            lambda _, first, last: _call("templates_backward", first, last, *sizes, *given), len(bases)
+        )
+        return of_bases, of_poses
