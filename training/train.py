@@ -128,8 +128,7 @@ def train(
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
     with progress_bar(quiet) as progress:
-        total, completed = recipe.epochs * steps, epochs_done * steps
-        task = progress.add_task("", total=total, completed=completed, numbers="")
+        task = progress.add_task("", total=recipe.epochs * steps, completed=epochs_done * steps, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)

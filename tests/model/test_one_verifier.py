@@ -40,7 +40,7 @@ def test_the_services_worker_gives_the_verifiers_verdicts(some, expected):
         "work": "certify",
         "package": str(PACKAGE),
         "digest": package.digest,
-        "images": some.images.flatten(1).tolist(),
+        "images": some.images.squeeze(1).tolist(),
         "true_classes": some.classes.tolist(),
         "radius": False,
         "counterexample": False,

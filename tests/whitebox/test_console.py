@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from running import PACKAGE, ROOT, WHITEBOX
+from typer.testing import CliRunner
+
+from whitebox.cli import app
 
 THREE, FIVE = ROOT / "examples" / "three.png", ROOT / "examples" / "five.png"
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -19,8 +22,15 @@ def runs(tmp_path_factory) -> Path:
     """A white-box network and a baseline, each trained for one epoch on the sample."""
     directory = tmp_path_factory.mktemp("runs")
     for recipe in ("paper", "logistic"):
-        whitebox("train", "--recipe", recipe, "--sample", "--epochs", "1", "--out", directory / recipe)
+        invoke("train", "--recipe", recipe, "--sample", "--epochs", "1", "--out", directory / recipe)
     return directory
+
+
+def invoke(*arguments) -> str:
+    """Runs a command in this process and returns its standard output."""
+    done = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def whitebox(*arguments, check=True, **environment):
@@ -110,13 +120,13 @@ def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
 )
 def test_with_json_a_command_prints_one_document_and_nothing_else(command, runs, tmp_path):
     command = [part.format(tmp=tmp_path, runs=runs) for part in command]
-    assert json.loads(whitebox(*command, "--json").stdout)
+    assert json.loads(invoke(*command, "--json"))
 
 
 def test_without_json_no_command_of_measurement_prints_json():
-    done = whitebox("certify", PACKAGE, "--sample", "--limit", "5", "--epsilon", "0.1")
-    assert "certified, 0.1" in done.stdout
-    assert "{" not in done.stdout
+    shown = invoke("certify", PACKAGE, "--sample", "--limit", "5", "--epsilon", "0.1")
+    assert "certified, 0.1" in shown
+    assert "{" not in shown
 
 
 @pytest.mark.parametrize(
