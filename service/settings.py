@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."
     )
-    max_png_pixels: int = Field(default=4_000_000, ge=784, description="Pixels of one PNG once unpacked.")
+    max_png_pixels: int = Field(default=16_000_000, ge=784, description="Pixels of one file once unpacked.")
     request_timeout_ms: int = Field(
         default=10_000, ge=1, description="Deadline of a predict or explain request that names none."
     )

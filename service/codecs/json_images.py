@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.codecs.preprocessing import SIDE, NotADigitError, digit_from_base64, digit_from_png
+from service.codecs.preprocessing import MNIST_FORM, SIDE, NotADigitError, read_base64, read_image_file
 from service.errors import invalid_at
 
 try:
@@ -147,10 +147,10 @@ def decode_file(content: bytes, max_pixels: int) -> DecodedImages:
         InvalidInput: The file cannot be read.
     """
     try:
-        image, steps = digit_from_png(content, max_pixels)
+        prepared = MNIST_FORM.one(read_image_file(content, max_pixels))
     except NotADigitError as error:
         raise invalid_at([], str(error)) from None
-    return DecodedImages(image[None], [steps])
+    return DecodedImages(prepared.pixels[None], [list(prepared.steps)])
 
 
 def _array(images: Sequence[Any]) -> Images:
@@ -166,6 +166,7 @@ def _decode(
     if not isinstance(image, PngImage):
         return _array([image])[0], None
     try:
-        return digit_from_base64(image.png, max_pixels)
+        prepared = MNIST_FORM.one(read_base64(image.png, max_pixels))
     except NotADigitError as error:
         raise invalid_at(place, str(error)) from None
+    return prepared.pixels, list(prepared.steps)

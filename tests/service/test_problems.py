@@ -123,7 +123,7 @@ def test_predict_and_explain_find_the_same_faults(client, case):
 def test_a_broken_raw_png_is_refused(client, path):
     for content, reason in (
         (b"", "the file is empty"),
-        (b"no png", "these bytes are no PNG file"),
+        (b"no png", "not a readable PNG, JPEG or WebP: these bytes are none of these files"),
         (WHOLE_PNG[:100], "truncated"),
         (png_bomb(), "2500000000 pixels"),
     ):

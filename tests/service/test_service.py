@@ -14,7 +14,7 @@ from running import PACKAGE, ROOT, running_server
 from model.package_directory import newest_packages
 from service.api.schemas import ModelDetails, ModelList
 from service.app import create_app
-from service.codecs.preprocessing import NotADigitError, digit_from_png
+from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
 from service.settings import SHIPPED_MODELS, Settings
 
 
@@ -133,7 +133,8 @@ def test_any_mode_of_png_can_be_read(tmp_path, mode):
         large = image.resize((84, 84))
     converted = large.convert("I").point(lambda v: v * 257) if mode == "I;16" else large.convert(mode)
     converted.convert(mode).save(tmp_path / "three.png")
-    pixels, steps = digit_from_png((tmp_path / "three.png").read_bytes(), 10**6)
+    picture = read_image_file((tmp_path / "three.png").read_bytes(), 10**6)
+    pixels, steps, _ = MNIST_FORM.one(picture)
     assert pixels.shape == (28, 28)
     assert 0 <= pixels.min() <= pixels.max() <= 1
     assert "scaled to 20x20" in steps
@@ -143,4 +144,4 @@ def test_any_mode_of_png_can_be_read(tmp_path, mode):
 def test_a_blank_picture_is_no_digit(tmp_path):
     Image.new("RGB", (50, 50), "white").save(tmp_path / "blank.png")
     with pytest.raises(NotADigitError, match="blank"):
-        digit_from_png((tmp_path / "blank.png").read_bytes(), 10**6)
+        MNIST_FORM.one(read_image_file((tmp_path / "blank.png").read_bytes(), 10**6))

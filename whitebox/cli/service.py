@@ -15,7 +15,7 @@ from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.package import PackageError
 from model.package_directory import check_packages, newest_packages
 from service.app import new_state
-from service.codecs.preprocessing import NotADigitError, digit_from_png
+from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
@@ -156,7 +156,7 @@ def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
         packages = {package.name: package for package in newest_packages(settings.models_dir)}
         if wanted not in packages:
             fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
-        pixels, _ = digit_from_png(image.read_bytes(), settings.max_png_pixels)
+        pixels = MNIST_FORM.one(read_image_file(image.read_bytes(), settings.max_png_pixels)).pixels
         return Engine(packages[wanted]), pixels[None]
 
 

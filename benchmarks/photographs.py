@@ -1,0 +1,64 @@
+"""Photographs of digits: how many are recognised, kind by kind, and what preparing one costs.
+
+    WHITEBOX_DATA_DIR=... python -m benchmarks.photographs
+
+From 1,000 test digits of MNIST, each kind of photograph is made of 300, another choice for each; mnist-10
+answers. Time is processor time on one core, from the bytes of a 640 x 480 JPEG to the network's image.
+"""
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from benchmarks.measuring import ROOT, save, show
+from model.package import PREDICT_GRAPH, read_package
+from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from training.data.digits import load_digits
+
+sys.path.append(str(ROOT / "tests"))
+from photos import KINDS, photograph
+
+DIGITS, A_KIND = 1000, 300
+
+
+def main() -> None:
+    """Prints the table and writes benchmarks/results/photographs.json."""
+    test = load_digits("test", tuple(range(10)))
+    chosen = np.random.default_rng(0).permutation(len(test))[:DIGITS]
+    images, labels = test.images[chosen, 0].numpy(), test.classes[chosen].numpy()
+    graph = read_package(ROOT / "artifacts" / "mnist-10" / "1").read(PREDICT_GRAPH)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    clean = float((_labels(session, list(images)) == labels).mean())
+    rows: list[list[Any]] = []
+    for index, kind in enumerate(KINDS):
+        some = np.random.default_rng(index).permutation(DIGITS)[:A_KIND]
+        seen, refused, spent = [], 0, []
+        for digit in some:
+            content = photograph(images[digit], kind, int(digit))
+            started = time.process_time()
+            try:
+                seen.append(MNIST_FORM.one(read_image_file(content, 10**7)).pixels)
+            except NotADigitError:
+                refused += 1
+                seen.append(np.full((28, 28), np.nan, np.float32))
+            spent.append(time.process_time() - started)
+        right = _labels(session, seen) == labels[some]
+        rows.append([kind, 100 * float(right.mean()), refused, 1e3 * float(np.median(spent))])
+        print(*rows[-1], flush=True)
+    mean = float(np.mean([row[1] for row in rows]))
+    columns = ["kind", "right, %", "refused", "ms of processor time"]
+    show(f"Photographs, {mean:.2f}% right on average; clean: {100 * clean:.2f}%", columns, rows)
+    kinds = [dict(zip(columns, row, strict=True)) for row in rows]
+    save("photographs", {"clean_percent": 100 * clean, "mean_percent": mean, "kinds": kinds})
+
+
+def _labels(session: ort.InferenceSession, images: list[np.ndarray]) -> np.ndarray:
+    logits = session.run(["logits"], {"image": np.stack(images)[:, None]})[0]
+    return np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""How an image file becomes what a network reads (docs/preprocessing.md)."""
+
+from service.codecs.preprocessing.errors import Box, NotADigitError
+from service.codecs.preprocessing.handwritten_digit import HandwrittenDigit, Prepared, is_blank
+from service.codecs.preprocessing.image_files import Picture, read_base64, read_image_file
+
+__all__ = [
+    "MNIST_FORM",
+    "SIDE",
+    "Box",
+    "HandwrittenDigit",
+    "NotADigitError",
+    "Picture",
+    "Prepared",
+    "is_blank",
+    "read_base64",
+    "read_image_file",
+]
+
+SIDE = 28
+MNIST_FORM = HandwrittenDigit(height=SIDE, width=SIDE, box=20)

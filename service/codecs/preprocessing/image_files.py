@@ -1,0 +1,117 @@
+"""Reads an image file, PNG, JPEG or WebP, into upright pixels of a size worth working on."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from service.codecs.preprocessing.errors import NotADigitError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+# A photograph is scaled down until its longer side has this many pixels: enough for a digit of a tenth of it.
+_WORKING_SIDE = 512
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file's content.
+
+    Attributes:
+        pixels: (H, W) if it is grey, else (H, W, 3); 8 or 16 bits.
+        steps: What was done to it so far, in words.
+        reduced: How many pixels of the file, along each axis, became one.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    steps: tuple[str, ...] = ()
+    reduced: float = 1.0
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the file has no colour."""
+        return self.pixels.ndim == 2
+
+    def in_unit_range(self) -> NDArray[np.float32]:
+        """Returns the pixels in [0, 1]."""
+        return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)
+
+    def as_bytes(self) -> NDArray[np.uint8]:
+        """Returns the pixels with 8 bits."""
+        return (self.pixels >> 8 if self.pixels.dtype == np.uint16 else self.pixels).astype(
+            np.uint8, copy=False
+        )
+
+
+def read_base64(text: str, max_pixels: int) -> Picture:
+    """Decodes base64 and reads the file in it; see `read_image_file`."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:  # its subclass binascii.Error, or letters beyond ASCII
+        raise NotADigitError(f"not base64: {error}") from error
+    return read_image_file(content, max_pixels)
+
+
+def read_image_file(content: bytes, max_pixels: int) -> Picture:
+    """Reads a PNG, JPEG or WebP file; of an animation, the first picture.
+
+    The camera's orientation (EXIF) is applied, what is transparent shows white paper, 16 bits are kept.
+
+    Args:
+        content: The file.
+        max_pixels: Refuse larger images before unpacking them.
+
+    Raises:
+        NotADigitError: Not a readable image of one of `FORMATS`, or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            size = image.size
+            if size[0] * size[1] > max_pixels:
+                raise NotADigitError(f"{size[0]} x {size[1]} pixels are too many, {max_pixels} are allowed")
+            if image.format == "JPEG":  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
+                image.draft(None, (_WORKING_SIDE, _WORKING_SIDE))
+            image.load()
+            return _picture(image, max(size))
+    except NotADigitError:
+        raise
+    except UnidentifiedImageError:  # its message names a Python object
+        found = "these bytes are none of these files" if content else "the file is empty"
+        raise NotADigitError(f"not a readable PNG, JPEG or WebP: {found}") from None
+    except Exception as error:  # Pillow raises many kinds for a broken file; all mean the same here
+        raise NotADigitError(f"not a readable PNG, JPEG or WebP: {error}") from error
+
+
+def _picture(image: Image.Image, longest: int) -> Picture:
+    upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
+    steps = ["turned upright"] if upright is not image else []
+    if upright.has_transparency_data:
+        # What is transparent shows the paper, and paper is white.
+        paper = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+        steps.append("transparent parts white")
+    pixels = _reduced(_values(upright))
+    return Picture(pixels, tuple(steps), longest / max(pixels.shape[:2]))
+
+
+def _values(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    if image.mode.startswith("I"):
+        return np.asarray(image).clip(0, 65535).astype(np.uint16)
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    colours = np.asarray(image.convert("RGB"))
+    first, second, third = cv2.split(colours)
+    return first if np.array_equal(first, second) and np.array_equal(second, third) else colours
+
+
+def _reduced(pixels: NDArray[Any]) -> NDArray[Any]:
+    scale = _WORKING_SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    reduced: NDArray[Any] = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return reduced
