@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from training.data.digits import load_digits
 
 from benchmarks.measuring import ROOT, save, show
 from model.package import PREDICT_GRAPH, read_package
 from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
-from training.data.digits import load_digits
 
 sys.path.append(str(ROOT / "tests"))
 from photos import KINDS, photograph

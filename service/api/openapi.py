@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel
 
+from service.codecs.preprocessing import MEDIA_TYPES
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -38,7 +39,7 @@ EXAMPLE_IMAGE = {"png": EXAMPLE_PNG}
 
 # FastAPI knows one media type a body: what may come beside JSON is told here.
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-RAW_IMAGE_BODY: dict[str, Any] = {"requestBody": {"content": {"image/png": _BINARY}}}
+RAW_IMAGE_BODY: dict[str, Any] = {"requestBody": {"content": dict.fromkeys(MEDIA_TYPES, _BINARY)}}
 BINARY_TENSOR_BODY: dict[str, Any] = {"requestBody": {"content": {"application/octet-stream": _BINARY}}}
 
 

@@ -11,7 +11,7 @@ from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BOD
 from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json
-from service.http.body import is_png, off_the_loop, parse_json
+from service.http.body import is_image_file, off_the_loop, parse_json
 from service.http.context import RequestContext
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
@@ -66,7 +66,7 @@ class PredictHandler:
                 images = DecodedImages(lists.images, [None] * len(lists.images))
                 return self._state.models.get(lists.model, lists.version), images
         query = ModelChoice.model_validate(dict(QueryParams(scope["query_string"])))
-        if is_png(context.content_type.decode("latin-1")):
+        if is_image_file(context.content_type.decode("latin-1")):
             return await off_the_loop(body, lambda: self._read_file(body, query))
         return await off_the_loop(body, lambda: self._read_json(body, query))
 
@@ -96,7 +96,7 @@ async def predict(
 ) -> Response:
     """Say which digit each image shows.
 
-    A raw `image/png` body is one image. `?model=` and `?version=` do what the JSON fields do.
+    A body of `image/png`, `image/jpeg` or `image/webp` is one image. `?model=` and `?version=` do what the JSON fields do.
     """
     content = await PredictHandler(state)(request.scope, await request.body(), context)
     return Response(content, media_type="application/json")

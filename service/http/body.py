@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.codecs.preprocessing import MEDIA_TYPES
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType, invalid_input
 from service.http.unknown import name_nearest_fields
 
@@ -102,8 +103,8 @@ def parse_json(schema: type[Body], body: bytes) -> Body:
         raise invalid_input(errors) from None
 
 
-def is_png(media_type: str) -> bool:
-    """Tells a raw PNG body from a JSON one.
+def is_image_file(media_type: str) -> bool:
+    """Tells the file of an image from a JSON one.
 
     Args:
         media_type: As `Content-Type` has it.
@@ -114,8 +115,9 @@ def is_png(media_type: str) -> bool:
     named = media_type.partition(";")[0].strip().lower()
     if named == "application/json":
         return False
-    if named == "image/png":
+    if named in MEDIA_TYPES:
         return True
     raise UnsupportedMediaType(
-        f"Content-Type is {named or 'missing'}; send application/json, or image/png to predict and explain."
+        f"Content-Type is {named or 'missing'}; send application/json, or to predict and explain one of"
+        f" {', '.join(MEDIA_TYPES)}."
     )

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.requests import Request
 
+from service.codecs.preprocessing import MEDIA_TYPES
 from service.errors import UnsupportedMediaType, invalid_at
 from service.http.body import off_the_loop
 
@@ -86,12 +87,13 @@ async def require_json_or_image(request: Request) -> None:
         UnsupportedMediaType: The body is something else.
         InvalidInput: The file is empty.
     """
-    if (media_type := _media_type(request)) not in ("application/json", "image/png"):
+    if (media_type := _media_type(request)) not in ("application/json", *MEDIA_TYPES):
         raise UnsupportedMediaType(
-            f"Content-Type is {media_type or 'missing'}; send application/json or image/png."
+            f"Content-Type is {media_type or 'missing'}; send application/json or one of "
+            f"{', '.join(MEDIA_TYPES)}."
         )
-    if media_type == "image/png" and not await request.body():
-        raise invalid_at([], "not a readable PNG: the file is empty")
+    if media_type in MEDIA_TYPES and not await request.body():
+        raise invalid_at([], "not a readable PNG, JPEG or WebP: the file is empty")
 
 
 def _media_type(request: Request) -> str:

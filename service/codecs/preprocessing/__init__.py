@@ -2,9 +2,10 @@
 
 from service.codecs.preprocessing.errors import Box, NotADigitError
 from service.codecs.preprocessing.handwritten_digit import HandwrittenDigit, Prepared, is_blank
-from service.codecs.preprocessing.image_files import Picture, read_base64, read_image_file
+from service.codecs.preprocessing.image_files import MEDIA_TYPES, Picture, read_base64, read_image_file
 
 __all__ = [
+    "MEDIA_TYPES",
     "MNIST_FORM",
     "SIDE",
     "Box",

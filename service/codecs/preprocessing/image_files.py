@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from service.codecs.preprocessing.errors import NotADigitError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 # A photograph is scaled down until its longer side has this many pixels: enough for a digit of a tenth of it.
 _WORKING_SIDE = 512
 _EXIF_ORIENTATION = 0x0112
