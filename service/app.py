@@ -32,8 +32,9 @@ computation itself (contributions sum to the logit), lets you **attack** it, and
 attack can succeed.
 
 An image is a 28 x 28 list of rows of numbers in [0, 1], or `{"png": "<base64>"}`; predict and explain
-also take the file of one image (PNG, JPEG, WebP) as their body. Every error is an RFC 9457 problem, except under `/v2` (the Open Inference
-Protocol) and KServe's `:predict` and `:explain`, which have their own form.
+also take the file of one image (PNG, JPEG, WebP) as their body. Every error is an RFC 9457 problem,
+except under `/v2` (the Open Inference Protocol) and KServe's `:predict` and `:explain`, which have
+their own form.
 """
 
 

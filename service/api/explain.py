@@ -38,8 +38,9 @@ def explain(
 ) -> Response:
     """Say which digit each image shows, and why: the computation itself.
 
-    Contributions of shapes and attributions of pixels, at each of two levels, sum to the logit. A raw
-    body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do what the JSON fields of their names do.
+    Contributions of shapes and attributions of pixels, at each of two levels, sum to the logit. A
+    body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do what the JSON
+    fields of their names do.
     """
     context.mark("parse")
     options = query if isinstance(body, bytes) else with_query(body, query)

@@ -96,7 +96,8 @@ async def predict(
 ) -> Response:
     """Say which digit each image shows.
 
-    A body of `image/png`, `image/jpeg` or `image/webp` is one image. `?model=` and `?version=` do what the JSON fields do.
+    A body of `image/png`, `image/jpeg` or `image/webp` is one image. `?model=` and `?version=` do what
+    the JSON fields do.
     """
     content = await PredictHandler(state)(request.scope, await request.body(), context)
     return Response(content, media_type="application/json")

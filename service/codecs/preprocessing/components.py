@@ -86,6 +86,8 @@ def _is_drawn(half: Ink, candidate: Candidate) -> bool:
     margin = int(away) + 4
     window = half[max(top - margin, 0) : top + height + margin, max(left - margin, 0) : left + width + margin]
     outside = (window <= _OUTLINE * candidate.ink).view(np.uint8)
+    if not outside.any():
+        return False
     inside = cv2.distanceTransform(1 - outside, cv2.DIST_L2, 3)
     if 4 * float(inside.sum()) > _MOST_STROKE * max(width, height) * np.count_nonzero(inside):
         return False

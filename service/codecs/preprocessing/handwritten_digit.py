@@ -172,7 +172,7 @@ def _cropped(grey: Grey, background: float) -> Grey:
 def _find(picture: Picture) -> _Found:
     """Finds the signs of a picture; of two backgrounds, the one that shows all of the ink."""
     pixels = picture.as_bytes()
-    steps = picture.steps if picture.is_grey else (*picture.steps, "grey")
+    steps = picture.steps
     scale = max(1, -(-_SMALLEST_WORKING_SIDE // max(pixels.shape[:2])))
     if scale > 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC).astype(np.uint8)

@@ -33,11 +33,6 @@ class Picture:
     steps: tuple[str, ...] = ()
     reduced: float = 1.0
 
-    @property
-    def is_grey(self) -> bool:
-        """Whether the file has no colour."""
-        return self.pixels.ndim == 2
-
     def in_unit_range(self) -> NDArray[np.float32]:
         """Returns the pixels in [0, 1]."""
         return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)
@@ -96,6 +91,8 @@ def _picture(image: Image.Image, longest: int) -> Picture:
         paper = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))
         steps.append("transparent parts white")
+    if upright.mode not in ("1", "L") and not upright.mode.startswith("I"):
+        steps.append("grey")
     pixels = _reduced(_values(upright))
     return Picture(pixels, tuple(steps), longest / max(pixels.shape[:2]))
 
