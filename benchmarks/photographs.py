@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from training.data.digits import load_digits
 
 from benchmarks.measuring import ROOT, save, show
 from model.package import PREDICT_GRAPH, read_package
 from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from training.data.mnist import load_mnist
 
 sys.path.append(str(ROOT / "tests"))
 from photos import KINDS, photograph
@@ -26,7 +26,7 @@ DIGITS, A_KIND = 1000, 300
 
 def main() -> None:
     """Prints the table and writes benchmarks/results/photographs.json."""
-    test = load_digits("test", tuple(range(10)))
+    test = load_mnist("test", tuple(range(10)))
     chosen = np.random.default_rng(0).permutation(len(test))[:DIGITS]
     images, labels = test.images[chosen, 0].numpy(), test.classes[chosen].numpy()
     graph = read_package(ROOT / "artifacts" / "mnist-10" / "1").read(PREDICT_GRAPH)
