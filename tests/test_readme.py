@@ -72,6 +72,12 @@ def test_predict_and_explain_answer_on_the_command_line():
     assert "logit of 5" in explained.stdout
 
 
+def test_the_readmes_picture_is_what_explain_saves(tmp_path):
+    saved = tmp_path / "explanation.svg"
+    subprocess.run([WHITEBOX, "explain", ROOT / "examples" / "three.png", "--save", saved], check=True)
+    assert saved.read_text() == (ROOT / "docs" / "pictures" / "explanation.svg").read_text()
+
+
 def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
     found = tmp_path / "found.png"
     five = ROOT / "examples" / "five.png"

@@ -80,12 +80,12 @@ async def get_deadline(context: Context, settings: CurrentSettings) -> float:
 
 async def get_attack_deadline(context: Context, settings: CurrentSettings) -> float:
     """Returns when an attack's time is over."""
-    return context.deadline(settings.attack_timeout_seconds, most=settings.attack_timeout_seconds)
+    return context.deadline(settings.attack_timeout_seconds)
 
 
 async def get_certify_deadline(context: Context, settings: CurrentSettings) -> float:
     """Returns when a certificate's time is over."""
-    return context.deadline(settings.certify_timeout_seconds, most=settings.certify_timeout_seconds)
+    return context.deadline(settings.certify_timeout_seconds)
 
 
 Deadline = Annotated[float, Depends(get_deadline)]

@@ -71,25 +71,25 @@ class RequestContext:
         if not self.request_id:
             self.request_id = b"%b%016x" % (_OWN_PREFIX, next(_OWN_IDS))
 
-    def timeout(self, default: float, most: float = float("inf")) -> float:
-        """Returns the seconds that the client gives the service, or `default`; at most `most`.
+    def timeout(self, limit: float) -> float:
+        """Returns the seconds that the client gives the service, at most `limit`.
 
         Raises:
             InvalidInput: The header is not a number of milliseconds, 1 to an hour.
         """
         given = self._timeout
         if given is None:
-            return min(default, most)
+            return limit
         if not given.isdigit() or len(given) > _MAX_TIMEOUT_DIGITS or not 1 <= int(given) <= _MAX_TIMEOUT_MS:
             raise invalid_at(
                 ["X-Request-Timeout-Ms"], f"not a whole number of milliseconds, 1 to {_MAX_TIMEOUT_MS}"
             )
-        return min(int(given) / 1000, most)
+        return min(int(given) / 1000, limit)
 
-    def deadline(self, default: float, most: float = float("inf")) -> float:
+    def deadline(self, limit: float) -> float:
         """Returns when `timeout`, counted from the request's head, is over: a `time.monotonic()` value."""
         elapsed = time.perf_counter() - self.started
-        return time.monotonic() - elapsed + self.timeout(default, most)
+        return time.monotonic() - elapsed + self.timeout(limit)
 
     def mark(self, stage: str) -> None:
         """Adds the time since the last mark to a stage."""

@@ -142,6 +142,14 @@ def test_a_deadline_that_is_no_number_is_refused(client, three, value):
     assert answer.json()["errors"][0]["loc"] == ["X-Request-Timeout-Ms"]
 
 
+def test_a_client_can_only_shorten_the_deadline(strict):
+    with send_head(strict, 5000, b"X-Request-Timeout-Ms: 3600000\r\n") as slow:
+        slow.settimeout(10)
+        started = time.monotonic()
+        assert b" 408 " in slow.recv(65536).split(b"\r\n")[0]
+        assert time.monotonic() - started < 5  # the service gives it 2 s
+
+
 def test_a_deadline_holds_while_waiting_for_a_worker():
     with running_server(WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
         ask = {"images": [[[0.5] * 28] * 28], "attack": "square", "epsilon": 0.001, "steps": 100_000}
@@ -152,11 +160,11 @@ def test_a_deadline_holds_while_waiting_for_a_worker():
         assert answer.json()["type"] == "urn:whitebox:problem:deadline-exceeded"
 
 
-def send_head(client: httpx.Client, length: int) -> socket.socket:
+def send_head(client: httpx.Client, length: int, headers: bytes = b"") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", client.base_url.port))
     connection.sendall(
         b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n" % length
+        b"Content-Length: %d\r\n%b\r\n" % (length, headers)
     )
     return connection
 

@@ -12,6 +12,7 @@ import typer
 from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.explanation_figure import explanation_figure
 from model.package import PackageError
 from model.package_directory import check_packages, newest_packages
 from service.app import new_state
@@ -27,7 +28,7 @@ from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, fail, print_json, say, working
 
-Png = Annotated[Path, typer.Argument(help="A PNG of one digit.", exists=True, dir_okay=False)]
+Png = Annotated[Path, typer.Argument(help="An image of one digit: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
 
 
@@ -85,12 +86,19 @@ def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
     say(_in_words(answer))
 
 
-def explain(image: Png, model: Model = None, as_json: Json = False) -> None:
+def explain(
+    image: Png,
+    save: Annotated[Path | None, typer.Option(help="Where to write the figure of it, as SVG.")] = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
     """Say which digit a PNG shows and which shapes speak for and against it.
 
-    Example: whitebox explain examples/three.png
+    Example: whitebox explain examples/three.png --save explanation.svg
     """
     engine, pixels = _ask(image, model)
+    if save is not None:
+        _save_figure(engine, pixels, save)
     parts: list[TracePart] = ["shapes", "claims"]
     trace = engine.explain(pixels, outputs_of(parts))
     answer = explanations(engine.labels, trace, parts)[0]
@@ -98,6 +106,11 @@ def explain(image: Png, model: Model = None, as_json: Json = False) -> None:
         print_json(answer)
         return
     _print_explanation(answer)
+
+
+def _save_figure(engine: Engine, pixels: Images, path: Path) -> None:
+    trace = {name: values[0] for name, values in engine.explain(pixels).items()}
+    path.write_text(explanation_figure(pixels[0], trace, engine.labels, engine.shapes_per_class))
 
 
 def attack(
