@@ -28,7 +28,7 @@ from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, fail, print_json, say, working
 
-Png = Annotated[Path, typer.Argument(help="An image of one digit: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
+Png = Annotated[Path, typer.Argument(help="One digit: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
 
 
