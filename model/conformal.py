@@ -1,0 +1,23 @@
+"""Conformal p-values: how unusual a score is among scores of images that the network was made for.
+
+Vovk et al. 2005: of exchangeable genuine images, at most a share alpha gets a p-value of alpha or less,
+whatever the score is. Nothing is promised about one image, or about images that are not genuine.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def p_values(scores: ArrayLike, calibration: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
+    """Returns (1 + calibration scores at least as large) / (1 + their number), for each score.
+
+    Args:
+        scores: Any shape; a larger one is more unusual. What is no number is most unusual.
+        calibration: Scores of held-out genuine images, from the smallest.
+    """
+    ordered = np.asarray(calibration, np.float64)
+    values = np.nan_to_num(np.asarray(scores, np.float64), nan=np.inf)
+    smaller = np.searchsorted(ordered, values, side="left")
+    return (1 + len(ordered) - smaller) / (1 + len(ordered))
