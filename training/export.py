@@ -24,6 +24,7 @@ from model.package import (
     ModelPackage,
     write_package,
 )
+from model.typicality import Typicality, TypicalPredictor
 from training.train import Run
 from training.versions import code_versions
 
@@ -85,15 +86,22 @@ def _results(card: Mapping[str, Any]) -> dict[str, Any]:
     return {name: card[name] for name in _SHOWN_OF_A_CARD if name in card}
 
 
-def package_files(network: WhiteBoxNetwork) -> dict[str, bytes]:
-    """Returns the bytes of every file of a package."""
+def package_files(network: WhiteBoxNetwork, typicality: Typicality | None = None) -> dict[str, bytes]:
+    """Returns the bytes of every file of a package; with a typicality, predictions have a score."""
     frozen, size = network.freeze().eval(), (network.config.height, network.config.width)
     return {
         WEIGHTS: save(network.state_dict()),
         PROGRAM: _program(frozen, size),
-        PREDICT_GRAPH: onnx_graph(Predictor(frozen), ("logits", "probabilities"), size),
+        PREDICT_GRAPH: _predict_graph(frozen, typicality, size),
         EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names(), size),
     }
+
+
+def _predict_graph(network: FrozenNetwork, typicality: Typicality | None, size: tuple[int, int]) -> bytes:
+    outputs = ("logits", "probabilities")
+    if typicality is None:
+        return onnx_graph(Predictor(network), outputs, size)
+    return onnx_graph(TypicalPredictor(network, typicality), (*outputs, "typicality_score"), size)
 
 
 def _example(size: tuple[int, int]) -> Tensor:

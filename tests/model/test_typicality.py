@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from model.conformal import p_values
-from model.typicality import TypicalityConfig, TypicalPredictor, directions
+from model.package import PREDICT_GRAPH
+from model.typicality import TypicalityConfig, directions
 from training.data.mnist import load_mnist
-from training.export import onnx_graph
+from training.export import package_files
 from training.typicality import fit_typicality, inferred
 
 CONFIG = TypicalityConfig(prototypes_per_class=100, explained_weight=0.5)
@@ -52,9 +53,8 @@ def test_the_score_is_minus_the_sum_of_its_weighted_terms(frozen, fitted, images
     weights = fitted.typicality.weights
     expected = -(similarity + weights.logit * logit + weights.explained * explained)
     assert torch.allclose(fitted.typicality(seen), expected, atol=1e-6)
-    assert (
-        similarity <= explained.sqrt() + 1e-4
-    ).all()  # Cauchy and Schwarz: prototypes are no longer than 1
+    # Cauchy and Schwarz: prototypes have norm 1.
+    assert (similarity <= explained.sqrt() + 1e-4).all()
 
 
 def test_noise_and_blank_images_are_untypical_and_digits_are_not(frozen, fitted):
@@ -70,10 +70,11 @@ def test_noise_and_blank_images_are_untypical_and_digits_are_not(frozen, fitted)
     assert share["digits"] <= 0.06
 
 
-def test_the_graph_gives_the_score_beside_the_same_logits(frozen, fitted, images):
+def test_a_packages_graph_gives_the_score_beside_the_same_logits(network, frozen, fitted, images):
     names = ("logits", "probabilities", "typicality_score")
-    graph = onnx_graph(TypicalPredictor(frozen, fitted.typicality), names, (28, 28))
-    logits, probabilities, scores = ort.InferenceSession(graph).run(None, {"image": images[:200].numpy()})
+    session = ort.InferenceSession(package_files(network, fitted.typicality)[PREDICT_GRAPH])
+    assert tuple(output.name for output in session.get_outputs()) == names
+    logits, probabilities, scores = session.run(None, {"image": images[:200].numpy()})
     expected = fitted.typicality(inferred(frozen, images[:200])).numpy()
     assert np.abs(logits - frozen(images[:200]).numpy()).max() <= 1e-5
     assert np.abs(probabilities.sum(axis=1) - 1).max() <= 1e-5
@@ -86,3 +87,9 @@ def test_fitting_again_gives_the_same_prototypes(frozen, fitted):
     again = fit_typicality(frozen, train, held_out, CONFIG)
     assert torch.equal(again.typicality.prototypes, fitted.typicality.prototypes)
     assert torch.equal(again.calibration, fitted.calibration)
+
+
+def test_the_manifest_holds_the_calibration(fitted):
+    manifest = fitted.manifest()
+    assert manifest["calibration"] == pytest.approx(fitted.calibration.tolist(), abs=1e-6)
+    assert manifest["output"] == "typicality_score"
