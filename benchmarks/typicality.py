@@ -23,7 +23,7 @@ from model.package import read_package
 from model.typicality import TypicalityConfig, TypicalPredictor
 from training.data.mnist import load_mnist
 from training.export import Predictor, onnx_graph
-from training.typicality import FittedTypicality, fit_typicality, inferred
+from training.networks.typicality import FittedTypicality, fit_typicality, inferred
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 PACKAGES = ("mnist-3v5/2", "mnist-3v5-certified/2", "mnist-10/1", "mnist-10-certified/1")

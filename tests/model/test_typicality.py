@@ -10,7 +10,7 @@ from model.package import PREDICT_GRAPH
 from model.typicality import TypicalityConfig, directions
 from training.data.mnist import load_mnist
 from training.export import package_files
-from training.typicality import fit_typicality, inferred
+from training.networks.typicality import fit_typicality, inferred
 
 CONFIG = TypicalityConfig(prototypes_per_class=100, explained_weight=0.5)
 
