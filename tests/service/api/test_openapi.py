@@ -74,7 +74,12 @@ def test_own_routes_tell_problems_and_other_protocols_their_errors(document):
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
 def test_a_raw_image_is_documented_beside_json(document, path):
     operation = document["paths"][path]["post"]
-    assert set(operation["requestBody"]["content"]) == {"application/json", "image/png"}
+    assert set(operation["requestBody"]["content"]) == {
+        "application/json",
+        "image/png",
+        "image/jpeg",
+        "image/webp",
+    }
     assert {"model", "version"} <= {each["name"] for each in operation["parameters"]}
 
 
