@@ -1,6 +1,6 @@
 """Fitting the typicality of a network to its training images and calibrating it on held-out ones."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ _PIECE = 500
 _STEPS = 10
 # The principal directions of so many training images are those of all.
 _ENOUGH = 6000
+# Any of the held-out scores, chosen blindly, calibrate as rightly as all.
+_MOST_IN_MANIFEST = 1000
 
 
 class FittedTypicality(NamedTuple):
@@ -27,6 +29,17 @@ class FittedTypicality(NamedTuple):
 
     typicality: Typicality
     calibration: Tensor
+
+    def manifest(self) -> dict[str, Any]:
+        """Returns what a package's manifest says of it: `typicality`."""
+        random = torch.randperm(len(self.calibration), generator=torch.Generator().manual_seed(0))
+        kept = self.calibration[random[:_MOST_IN_MANIFEST]].sort().values
+        return {
+            "output": "typicality_score",
+            "weights": self.typicality.weights._asdict(),
+            "prototypes": len(self.typicality.prototypes),
+            "calibration": [round(score, 6) for score in kept.tolist()],
+        }
 
 
 @torch.no_grad()
