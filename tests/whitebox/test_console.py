@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import PACKAGE, ROOT, WHITEBOX
+from running import PACKAGE, ROOT, WHITEBOX, without_module
 from typer.testing import CliRunner
 
 from whitebox.cli import app
@@ -58,16 +58,6 @@ def on_a_terminal(*arguments) -> str:
     os.close(ours)
     assert process.wait() == 0
     return ANSI.sub("", shown.decode())
-
-
-def without(module: str, tmp_path: Path) -> dict[str, str]:
-    """Returns an environment in which a module cannot be imported, as if it were not installed."""
-    root = tmp_path / "hidden"
-    hidden = root.joinpath(*module.split("."))
-    hidden.mkdir(parents=True)
-    message = f"No module named {module!r}"
-    (hidden / "__init__.py").write_text(f"raise ModuleNotFoundError({message!r}, name={module!r})\n")
-    return {"PYTHONPATH": str(root)}
 
 
 def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
@@ -145,7 +135,7 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     module, extra, command, runs, tmp_path
 ):
     command = [part.format(tmp=tmp_path, runs=runs) for part in command]
-    done = whitebox(*command, check=False, **without(module, tmp_path))
+    done = whitebox(*command, check=False, PYTHONPATH=without_module(module, tmp_path))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"needs {module}, which is not installed" in line
@@ -166,12 +156,12 @@ def test_a_package_is_evaluated_without_the_extra_train(tmp_path):
         "--out",
         tmp_path / "c.json",
     )
-    assert "fgsm" in whitebox(*command, **without("onnx", tmp_path)).stdout
+    assert "fgsm" in whitebox(*command, PYTHONPATH=without_module("onnx", tmp_path)).stdout
 
 
 def test_brackets_in_an_error_are_shown(tmp_path):
     environment = {
-        **without("opentelemetry.exporter", tmp_path),
+        "PYTHONPATH": without_module("opentelemetry.exporter", tmp_path),
         "WHITEBOX_OTLP_ENDPOINT": "http://127.0.0.1:1",
     }
     done = whitebox("serve", "--check", check=False, **environment)

@@ -13,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.status import Status
 
 from model.package import PackageError
+from service.codecs.preprocessing import NotADigitError
+from service.settings import SettingsError
 from training.errors import MissingExtraError, TrainingError
 
 _OUTPUT = Console()
@@ -61,7 +63,7 @@ def errors_in_one_line(command: str) -> Iterator[None]:
     """Ends the command with one line for what the user can set right, missing extras included."""
     try:
         yield
-    except (TrainingError, PackageError) as error:
+    except (TrainingError, PackageError, SettingsError, NotADigitError) as error:
         fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,20 +11,19 @@ from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.explanation_figure import explanation_figure
-from model.package import PackageError
 from model.package_directory import check_packages, newest_packages
 from service.app import new_state
-from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from service.codecs.preprocessing import MNIST_FORM, read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.server import run_server
-from service.settings import LogLevel, Settings, SettingsError, load_settings
+from service.settings import LogLevel, Settings, load_settings
 from service.telemetry.tracing import Tracing
 from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
-from whitebox.cli.console import Json, fail, print_json, say, working
+from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, working
 
 Png = Annotated[Path, typer.Argument(help="One digit: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
@@ -49,7 +46,7 @@ def serve(
 
     Example: whitebox serve --port 8000
     """
-    with _failures_in_one_line():
+    with errors_in_one_line("serve"):
         settings = load_settings(host=host, port=port, workers=workers, log_level=log_level)
         ApiKeys.from_settings(settings)
         Tracing.from_settings(settings)
@@ -78,7 +75,7 @@ def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
 
     Example: whitebox predict examples/three.png
     """
-    engine, pixels = _ask(image, model)
+    engine, pixels = _ask("predict", image, model)
     answer = _predict(engine, pixels)
     if as_json:
         print_json(answer)
@@ -96,7 +93,7 @@ def explain(
 
     Example: whitebox explain examples/three.png --save explanation.svg
     """
-    engine, pixels = _ask(image, model)
+    engine, pixels = _ask("explain", image, model)
     if save is not None:
         _save_figure(engine, pixels, save)
     parts: list[TracePart] = ["shapes", "claims"]
@@ -128,7 +125,7 @@ def attack(
 
     Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
     """
-    engine, pixels = _ask(image, model)
+    engine, pixels = _ask("attack", image, model)
     original = _predict(engine, pixels)
     true = original["label"] if label is None else label
     if true not in engine.labels:
@@ -162,8 +159,8 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
         await pool.stop()
 
 
-def _ask(image: Path, model: str | None) -> tuple[Engine, Images]:
-    with _failures_in_one_line():
+def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, Images]:
+    with errors_in_one_line(command):
         settings = load_settings()
         wanted = model or settings.default_model
         packages = {package.name: package for package in newest_packages(settings.models_dir)}
@@ -200,11 +197,3 @@ def _print_explanation(answer: dict[str, Any]) -> None:
                 f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
                 f"{shape['activation']:.3f}, pose {shape['pose']})"
             )
-
-
-@contextmanager
-def _failures_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except (PackageError, SettingsError, NotADigitError) as error:
-        fail(str(error))
