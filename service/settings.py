@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         default=1024, ge=1, description="Images that may wait for inference; requests beyond get 429."
     )
     max_requests: int = Field(
-        default=320, ge=1, description="Requests in progress in one serving process; more get 429."
+        default=128, ge=1, description="Requests in progress in one serving process; more get 429."
     )
     attack_workers: int = Field(
         default=1, ge=0, description="Processes that run attacks; 0 turns attacks off."

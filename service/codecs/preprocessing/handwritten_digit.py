@@ -40,7 +40,7 @@ _CENTRED = 1.25
 
 def is_blank(pixels: Grey) -> bool:
     """Whether nothing in an image stands out: the one rule for files and for lists of numbers."""
-    return float(np.ptp(pixels)) < BLANK
+    return float(pixels.max() - pixels.min()) < BLANK
 
 
 class Prepared(NamedTuple):
@@ -118,7 +118,7 @@ class HandwrittenDigit:
         grey = picture.in_unit_range()
         if is_blank(grey):
             raise NotADigitError(_BLANK_MESSAGE)
-        background = float(np.median(_border(grey)))
+        background = _background(grey)
         steps = picture.steps
         if background > 0.5:
             grey, steps, background = np.float32(1) - grey, (*steps, "inverted"), 1 - background
@@ -152,21 +152,25 @@ class HandwrittenDigit:
 
 
 def _centre_of_mass(digit: Grey) -> tuple[float, float]:
-    mass = float(digit.sum())
-    y = float(digit.sum(axis=1) @ np.arange(digit.shape[0])) / mass
-    x = float(digit.sum(axis=0) @ np.arange(digit.shape[1])) / mass
-    return y, x
+    moments = cv2.moments(digit)
+    return moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]
 
 
-def _border(grey: Grey) -> Grey:
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+def _background(grey: Grey) -> float:
+    """Returns the median of the border; numpy's own takes ten times as long for so few pixels."""
+    border = np.sort(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
+    return float(border[len(border) // 2 - 1] + border[len(border) // 2]) / 2
 
 
 def _cropped(grey: Grey, background: float) -> Grey:
     """Cuts out all that stands out from the background, which becomes 0."""
-    lifted: Grey = np.clip((grey - background) / max(float(grey.max()) - background, 1e-6), 0, 1)
-    rows, columns = np.nonzero(lifted > (BLANK if background else 0))
-    return lifted[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.float32)
+    least = np.float32(background)
+    lifted: Grey = (grey - least) / np.float32(max(float(grey.max()) - background, 1e-6))
+    if background:
+        lifted = np.maximum(lifted, np.float32(0))
+    mask = lifted > np.float32(BLANK if background else 0)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return lifted[top : top + height, left : left + width]
 
 
 def _find(picture: Picture) -> _Found:

@@ -101,7 +101,7 @@ def _values(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if image.mode.startswith("I"):
         return np.asarray(image).clip(0, 65535).astype(np.uint16)
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
     colours = np.asarray(image.convert("RGB"))
     first, second, third = cv2.split(colours)
     return first if np.array_equal(first, second) and np.array_equal(second, third) else colours
