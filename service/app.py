@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
@@ -21,9 +21,11 @@ from service.http.unknown import refuse_unknown_query_parameters
 from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository
 from service.lifespan import running
-from service.settings import Settings
-from service.telemetry.tracing import Tracing
+from service.settings import Settings, SettingsError
 from service.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
 
 _LOGGER = logging.getLogger("service")
 _DESCRIPTION = """
@@ -61,7 +63,7 @@ class Application(FastAPI):
 def create_app(settings: Settings | None = None) -> Application:
     """Returns the application; its models are loaded when it starts."""
     settings = settings or Settings()
-    tracing = Tracing.from_settings(settings)
+    tracing = create_tracing(settings)
     api_keys = ApiKeys.from_settings(settings)
     admission = AdmissionControl(
         api_keys, settings.max_requests, settings.metrics_need_key, settings.access_log, tracing
@@ -95,6 +97,23 @@ def create_app(settings: Settings | None = None) -> Application:
         max_body_seconds=settings.request_timeout_ms / 1000,
     )
     return app
+
+
+def create_tracing(settings: Settings) -> "Tracing | None":
+    """Returns what the settings ask for; OpenTelemetry, a quarter of the service's start, is imported for it.
+
+    Raises:
+        SettingsError: They ask for traces, and the extra [otel] is not installed.
+    """
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from service.telemetry.tracing import Tracing  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            "WHITEBOX_OTLP_ENDPOINT needs the extra [otel]; install it or unset the variable."
+        ) from error
+    return Tracing(settings.otlp_endpoint)
 
 
 def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -> None:

@@ -9,19 +9,22 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from anyio.to_thread import current_default_thread_limiter
 
 from service.api.dependencies import ServiceState
 from service.inference.model_repository import ServedModel
 from service.telemetry.metrics import flush_periodically
-from service.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
 
 _LOGGER = logging.getLogger("service")
 
 
 @asynccontextmanager
-async def running(state: ServiceState, tracing: Tracing | None) -> AsyncIterator[None]:
+async def running(state: ServiceState, tracing: "Tracing | None") -> AsyncIterator[None]:
     """Loads the models, starts the workers and is ready; then drains and stops all of it."""
     state.models.load_all()
     _limit_threads()

@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from service.errors import QueueFull
 from service.http.auth import ApiKeys
 from service.http.context import RequestContext
 from service.telemetry import metrics
-from service.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
 
 _LOGGER = logging.getLogger("service")
 _PUBLIC = frozenset(("/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
@@ -36,7 +39,7 @@ class AdmissionControl:
         max_requests: int,
         metrics_need_key: bool = False,
         access_log: bool = False,
-        tracing: Tracing | None = None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._api_keys, self._max_requests, self._tracing = api_keys, max_requests, tracing
         self._metrics_need_key, self._access_log = metrics_need_key, access_log

@@ -1,22 +1,18 @@
-"""OpenTelemetry traces, when a collector is named: a span a request, a child span a stage."""
+"""OpenTelemetry traces: a span a request, a child span a stage. Imported only where a collector is named."""
 
 import time
 from collections.abc import Iterable, Mapping
 
-from service.settings import Settings, SettingsError
-from service.telemetry.logs import current_request_id
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-try:
-    from opentelemetry import trace
-    from opentelemetry.context import Context
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.trace import SpanKind, Status, StatusCode
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:
-    trace = None  # type: ignore[assignment]
+from service.telemetry.logs import current_request_id
 
 
 class Tracing:
@@ -32,21 +28,6 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._tracer = self._provider.get_tracer("service")
         self._propagator = TraceContextTextMapPropagator()
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> "Tracing | None":
-        """Returns what the settings ask for.
-
-        Raises:
-            SettingsError: They ask for traces, and the extra [otel] is not installed.
-        """
-        if settings.otlp_endpoint is None:
-            return None
-        if trace is None:
-            raise SettingsError(
-                "WHITEBOX_OTLP_ENDPOINT needs the extra [otel]; install it or unset the variable."
-            )
-        return cls(settings.otlp_endpoint)
 
     def record(
         self, name: str, status: int, seconds: float, stages: Mapping[str, float], traceparent: bytes | None
@@ -81,7 +62,7 @@ class Tracing:
         self._record_stages(trace.set_span_in_context(span), start, stages.items())
         span.end(end)
 
-    def _record_stages(self, parent: "Context", start: int, stages: Iterable[tuple[str, float]]) -> None:
+    def _record_stages(self, parent: Context, start: int, stages: Iterable[tuple[str, float]]) -> None:
         for stage, spent in stages:
             stop = start + int(spent * 1e9)
             self._tracer.start_span(stage, context=parent, start_time=start).end(stop)

@@ -12,7 +12,7 @@ from PIL import Image
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.explanation_figure import explanation_figure
 from model.package_directory import check_packages, newest_packages
-from service.app import new_state
+from service.app import create_tracing, new_state
 from service.codecs.preprocessing import MNIST_FORM, read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
@@ -20,7 +20,6 @@ from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.server import run_server
 from service.settings import LogLevel, Settings, load_settings
-from service.telemetry.tracing import Tracing
 from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, working
@@ -49,7 +48,7 @@ def serve(
     with errors_in_one_line("serve"):
         settings = load_settings(host=host, port=port, workers=workers, log_level=log_level)
         ApiKeys.from_settings(settings)
-        Tracing.from_settings(settings)
+        create_tracing(settings)
         check_packages(settings.models_dir, settings.default_model)
         if check:
             _check(settings)
