@@ -9,7 +9,7 @@ from service.api.dependencies import Context, CurrentSettings, Deadline, ModelNa
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
 from service.api.schemas import Explanation, Prediction
 from service.codecs.json_images import InputImage, decode_images
-from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
+from service.codecs.serialization import EXPLANATION_PARTS, explanations, outputs_of, predictions
 from service.http.body import off_the_loop
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import AnyMediaTypeRoute
@@ -53,15 +53,15 @@ async def v1_predict(
     context: Context,
 ) -> Response:
     """Say which digit each instance shows; instances are images as /v1/predict takes them."""
+    model = models.get(name)
     decoded = await off_the_loop(
         await request.body(),
         lambda: decode_images(body.instances, settings.max_images, settings.max_png_pixels, "instances"),
     )
-    model = models.get(name)
     context.mark("parse")
-    logits, probabilities = await model.batcher.predict(decoded.images, deadline)
+    predicted = await model.batcher.predict(decoded.images, deadline)
     context.mark("infer")
-    found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
+    found = predictions(model.engine.labels, predicted, settings.typicality_level, decoded)
     return ArrayJSONResponse({"predictions": found})
 
 
@@ -75,12 +75,13 @@ def v1_explain(
     context: Context,
 ) -> Response:
     """Say which digit each instance shows, and why: everything that /v1/explain tells."""
-    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
     engine = models.get(name).engine
+    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
     context.mark("parse")
     check_deadline(deadline)
-    trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
-    found = explanations(engine.labels, trace, TRACE_PARTS, decoded.preprocessed)
+    trace = engine.explain(decoded.images, outputs_of(EXPLANATION_PARTS))
+    predicted, level = engine.predict(decoded.images), settings.typicality_level
+    found = explanations(engine.labels, trace, predicted, level, decoded, EXPLANATION_PARTS)
     response = ArrayJSONResponse({"explanations": found})
     context.mark("infer")
     return response
