@@ -4,7 +4,7 @@
         manifest.json        name, version, labels, config, digests, how it was trained, results
         weights.safetensors  the parameters
         network.pt2          torch.export program, dynamic batch
-        predict.onnx         image -> logits, probabilities
+        predict.onnx         image -> logits, probabilities, typicality_score
         explain.onnx         image -> everything that a trace holds
 
 This module needs neither torch nor onnxruntime. Files are read only through `ModelPackage.read`, which
@@ -25,6 +25,8 @@ WEIGHTS = "weights.safetensors"
 PROGRAM = "network.pt2"
 PREDICT_GRAPH = "predict.onnx"
 EXPLAIN_GRAPH = "explain.onnx"
+# The output of predict.onnx in packages with a typicality.
+TYPICALITY_SCORE = "typicality_score"
 FILES = (WEIGHTS, PROGRAM, PREDICT_GRAPH, EXPLAIN_GRAPH)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

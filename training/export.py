@@ -1,5 +1,6 @@
 """From a finished run to a model package: weights, torch.export program, two ONNX graphs, manifest."""
 
+import copy
 import io
 import json
 import logging
@@ -14,17 +15,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.frozen import FrozenNetwork, Trace
+from model.frozen import Trace
 from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
     PREDICT_GRAPH,
     PROGRAM,
+    TYPICALITY_SCORE,
     WEIGHTS,
     ModelPackage,
     write_package,
 )
-from model.typicality import Typicality, TypicalPredictor
+from model.typicality import Typicality
 from training.train import Run
 from training.versions import code_versions
 
@@ -33,29 +35,40 @@ _REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
 
+# Graphs hold the parameters and how poses are expanded; onnxruntime expands them once, when it loads a graph.
+# A graph of the expanded templates would be 25 times as large (docs/decisions/0019).
+
+
 class Predictor(nn.Module):
-    """What `predict.onnx` computes: logits and probabilities."""
+    """What `predict.onnx` computes: logits, probabilities, and with a typicality scores."""
 
-    def __init__(self, network: FrozenNetwork) -> None:
+    def __init__(self, network: WhiteBoxNetwork, typicality: Typicality | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.typicality = network, typicality
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, 1, 28, 28) to logits and probabilities, both (N, classes)."""
-        logits = self.network(image)
-        return logits, logits.softmax(dim=1)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` returns."""
+        names = ("logits", "probabilities")
+        return names if self.typicality is None else (*names, TYPICALITY_SCORE)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps (N, 1, H, W) to logits and probabilities (N, classes) and scores (N,)."""
+        inferred = self.network.expand().infer(image)
+        found = inferred.logits, inferred.logits.softmax(dim=1)
+        return found if self.typicality is None else (*found, self.typicality(inferred))
 
 
 class Explainer(nn.Module):
     """What `explain.onnx` computes: the parts of a trace in the order of `Trace.names()`."""
 
-    def __init__(self, network: FrozenNetwork) -> None:
+    def __init__(self, network: WhiteBoxNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Maps (N, 1, 28, 28) to the trace."""
-        trace = self.network.trace(image)
+        """Maps (N, 1, H, W) to the trace."""
+        trace = self.network.expand().trace(image)
         return tuple(getattr(trace, name) for name in Trace.names())
 
 
@@ -88,27 +101,22 @@ def _results(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def package_files(network: WhiteBoxNetwork, typicality: Typicality | None = None) -> dict[str, bytes]:
     """Returns the bytes of every file of a package; with a typicality, predictions have a score."""
-    frozen, size = network.freeze().eval(), (network.config.height, network.config.width)
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    size = network.config.height, network.config.width
+    predictor = Predictor(network, typicality)
     return {
         WEIGHTS: save(network.state_dict()),
-        PROGRAM: _program(frozen, size),
-        PREDICT_GRAPH: _predict_graph(frozen, typicality, size),
-        EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names(), size),
+        PROGRAM: _program(network, size),
+        PREDICT_GRAPH: onnx_graph(predictor, predictor.outputs, size),
+        EXPLAIN_GRAPH: onnx_graph(Explainer(network), Trace.names(), size),
     }
-
-
-def _predict_graph(network: FrozenNetwork, typicality: Typicality | None, size: tuple[int, int]) -> bytes:
-    outputs = ("logits", "probabilities")
-    if typicality is None:
-        return onnx_graph(Predictor(network), outputs, size)
-    return onnx_graph(TypicalPredictor(network, typicality), (*outputs, "typicality_score"), size)
 
 
 def _example(size: tuple[int, int]) -> Tensor:
     return torch.zeros(2, 1, *size)
 
 
-def _program(network: FrozenNetwork, size: tuple[int, int]) -> bytes:
+def _program(network: WhiteBoxNetwork, size: tuple[int, int]) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
     with _without_torchs_warnings():
         program = torch.export.export(network, (_example(size),), dynamic_shapes=shapes)
