@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import torch
@@ -26,7 +26,10 @@ from model.package import (
     ModelPackage,
     write_package,
 )
-from model.typicality import Typicality
+from model.typicality import Typicality, TypicalityConfig
+from training.data import DataError, Dataset
+from training.data.mnist import SAMPLE_SOURCE
+from training.networks.typicality import fit_typicality
 from training.train import Run
 from training.versions import code_versions
 
@@ -72,26 +75,88 @@ class Explainer(nn.Module):
         return tuple(getattr(trace, name) for name in Trace.names())
 
 
-def export_run(run: Run, directory: Path) -> ModelPackage:
-    """Writes the package of a finished run to `directory`, which ends in NAME/VERSION.
+class Trained(NamedTuple):
+    """What a package is made from.
+
+    Attributes:
+        network: The network.
+        training: How it was trained: recipe, seed, data, validation data, code.
+        results: What was measured of it, if anything.
+    """
+
+    network: WhiteBoxNetwork
+    training: Mapping[str, Any]
+    results: Mapping[str, Any] | None
+
+    @classmethod
+    def from_run(cls, run: Run) -> "Trained":
+        """Reads a finished run.
+
+        Raises:
+            RunError: The run is not finished, or its network is not a white-box network.
+        """
+        training = {**run.description(), "code": code_versions()}
+        results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
+        return cls(run.load_white_box(), training, results)
+
+    @classmethod
+    def from_package(cls, package: ModelPackage) -> "Trained":
+        """Reads a package, to export its network again as the next version.
+
+        Raises:
+            PackageError: The weights are missing or damaged.
+        """
+        manifest = package.manifest
+        return cls(WhiteBoxNetwork.from_package(package), manifest["training"], manifest.get("results"))
+
+
+def export(
+    trained: Trained,
+    directory: Path,
+    train: Dataset,
+    held_out: Dataset,
+) -> ModelPackage:
+    """Writes a package to `directory`, which ends in NAME/VERSION.
+
+    Args:
+        trained: What to export.
+        directory: Where.
+        train: The images that the network was trained on: what is typical is learned from them.
+        held_out: Images that it was not trained on: the typicality is calibrated on them.
 
     Raises:
-        RunError: The run is not finished, or its network is not a white-box network.
+        DataError: The images are not those that the network was trained on.
         PackageError: The directory exists or is not named NAME/VERSION.
     """
-    description = run.description()
-    network = run.load_white_box()
-    config = network.config
-    results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
+    for recorded, dataset in (("data", train), ("validation", held_out)):
+        _check_origin(trained.training[recorded], dataset)
+    network = trained.network
+    fitted = fit_typicality(network.freeze().expanded, train, held_out, TypicalityConfig())
     manifest = {
-        "labels": list(config.labels),
-        "config": config.to_dict(),
-        "input": {"name": "image", "shape": ["N", 1, config.height, config.width], "range": [0, 1]},
+        "labels": list(network.config.labels),
+        "config": network.config.to_dict(),
+        "input": {"height": network.config.height, "width": network.config.width},
+        "preprocessing": _preprocessing(trained.training["data"]["source"]),
+        "typicality": fitted.manifest(),
         "num_parameters": network.num_parameters(),
-        "training": {**description, "code": code_versions()},
-        "results": results,
+        "training": dict(trained.training),
+        "results": trained.results,
     }
-    return write_package(directory, manifest, package_files(network))
+    return write_package(directory, manifest, package_files(network, fitted.typicality))
+
+
+def _check_origin(recorded: Mapping[str, Any], dataset: Dataset) -> None:
+    if recorded["sha256"] != dataset.digest:
+        raise DataError(
+            f"The network was trained with {recorded['source']} ({recorded['count']:,} images); these are "
+            f"others, {dataset.source} ({len(dataset):,}). Name their directory with --data-dir."
+        )
+
+
+def _preprocessing(source: str) -> dict[str, Any]:
+    """Returns how a file becomes what a network that was trained on these images reads."""
+    is_mnist = source.startswith(("MNIST", SAMPLE_SOURCE))
+    return {"name": "handwritten-digit", "box": 20} if is_mnist else {"name": "resize"}
 
 
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,7 @@ def is_blank(pixels: Grey) -> NDArray[np.bool_]:
     Args:
         pixels: One image (H, W), or several (N, H, W).
     """
-    blank: NDArray[np.bool_] = (
-        pixels.max(axis=(-2, -1)) - pixels.min(axis=(-2, -1)) < np.float32(BLANK)
-    )
+    blank: NDArray[np.bool_] = pixels.max(axis=(-2, -1)) - pixels.min(axis=(-2, -1)) < np.float32(BLANK)
     return blank
 
 
