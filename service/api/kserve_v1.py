@@ -9,7 +9,7 @@ from service.api.dependencies import Context, CurrentSettings, Deadline, ModelNa
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
 from service.api.schemas import Explanation, Prediction
 from service.codecs.json_images import InputImage, decode_images
-from service.codecs.serialization import EXPLANATION_PARTS, explanations, outputs_of, predictions
+from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
 from service.http.body import off_the_loop
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import AnyMediaTypeRoute
@@ -79,9 +79,9 @@ def v1_explain(
     decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
     context.mark("parse")
     check_deadline(deadline)
-    trace = engine.explain(decoded.images, outputs_of(EXPLANATION_PARTS))
+    trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
     predicted, level = engine.predict(decoded.images), settings.typicality_level
-    found = explanations(engine.labels, trace, predicted, level, decoded, EXPLANATION_PARTS)
+    found = explanations(engine.labels, trace, predicted, level, decoded, TRACE_PARTS)
     response = ArrayJSONResponse({"explanations": found})
     context.mark("infer")
     return response

@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from model.attacks.settings import AttackName, Norm
 from model.package import Label
 from service.codecs.json_images import InputImage
-from service.codecs.serialization import EXPLANATION_PARTS, ExplanationPart
+from service.codecs.serialization import TRACE_PARTS, TracePart
 from service.errors import PlacedBox, invalid_at
 from service.http.problems import JSON_BRANCH
 
@@ -106,8 +106,8 @@ class ExplainOptions(PictureOptions):
     """What an explanation is to hold."""
 
     include: Annotated[
-        list[ExplanationPart], Field(description="Parts of the trace to answer with.", min_length=1)
-    ] = list(EXPLANATION_PARTS)
+        list[TracePart], Field(description="Parts of the trace to answer with.", min_length=1)
+    ] = list(TRACE_PARTS)
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"
     )

@@ -20,12 +20,12 @@ Array = NDArray[Any]
 
 JSONObject = dict[str, Any]
 
-ExplanationPart = Literal["preprocessed", "two_step", "bright", "shapes", "claims", "attribution", "gradient"]
-EXPLANATION_PARTS: tuple[ExplanationPart, ...] = get_args(ExplanationPart)
+TracePart = Literal["image", "two_step", "bright", "shapes", "claims", "attribution", "gradient"]
+TRACE_PARTS: tuple[TracePart, ...] = get_args(TracePart)
 
 # The outputs of the explain graph that each part is made of.
-_OUTPUTS: Mapping[ExplanationPart, tuple[str, ...]] = {
-    "preprocessed": (),
+_OUTPUTS: Mapping[TracePart, tuple[str, ...]] = {
+    "image": (),  # the graph's input
     "two_step": ("two_step",),
     "bright": ("bright", "kernel", "rotation"),
     "shapes": ("shapes", "pose", "templates"),
@@ -33,9 +33,6 @@ _OUTPUTS: Mapping[ExplanationPart, tuple[str, ...]] = {
     "attribution": ("attribution_bright", "attribution_two_step"),
     "gradient": ("gradient",),
 }
-
-# `preprocessed` tells in words what was done, in every prediction; the part shows what came of it.
-_FIELDS: Mapping[ExplanationPart, str] = {"preprocessed": "image"}
 
 
 def to_json(content: Any) -> bytes:
@@ -113,7 +110,7 @@ def _tell_preprocessing(found: list[JSONObject], decoded: DecodedImages, show_im
             prediction["image"] = exact(decoded.images[index])
 
 
-def outputs_of(parts: Sequence[ExplanationPart]) -> list[str]:
+def outputs_of(parts: Sequence[TracePart]) -> list[str]:
     """Returns the names of the explain graph's outputs that `explanations` needs for these parts."""
     return ["logits", *dict.fromkeys(name for part in parts for name in _OUTPUTS[part])]
 
@@ -124,7 +121,7 @@ def explanations(
     predicted: Predicted,
     level: float,
     decoded: DecodedImages,
-    parts: Sequence[ExplanationPart],
+    parts: Sequence[TracePart],
     as_png: bool = False,
 ) -> list[JSONObject]:
     """Returns the `Explanation` of each image.
@@ -143,7 +140,7 @@ def explanations(
         of_image = {name: values[index] for name, values in trace.items()}
         of_image["image"] = decoded.images[index]
         for part in parts:
-            explanation[_FIELDS.get(part, part)] = _WRITERS[part](labels, of_image, as_png)
+            explanation[part] = _WRITERS[part](labels, of_image, as_png)
     return found
 
 
@@ -205,8 +202,8 @@ def _gradient(labels: Sequence[Label], trace: Mapping[str, Array], as_png: bool)
     return {str(label): _signed(each, as_png) for label, each in zip(labels, trace["gradient"], strict=True)}
 
 
-_WRITERS: Mapping[ExplanationPart, Callable[[Sequence[Label], Mapping[str, Array], bool], Any]] = {
-    "preprocessed": _image,
+_WRITERS: Mapping[TracePart, Callable[[Sequence[Label], Mapping[str, Array], bool], Any]] = {
+    "image": _image,
     "two_step": _two_step,
     "bright": _bright,
     "shapes": _shapes,

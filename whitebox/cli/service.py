@@ -15,7 +15,7 @@ from model.package_directory import check_packages, newest_packages
 from service.app import create_tracing, new_state
 from service.codecs.json_images import DecodedImages
 from service.codecs.preprocessing import MNIST_FORM, read_image_file
-from service.codecs.serialization import ExplanationPart, explanations, outputs_of, predictions
+from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
 from service.inference.engine import Engine, Images
@@ -97,7 +97,7 @@ def explain(
     pixels = decoded.images
     if save is not None:
         _save_figure(engine, pixels, save)
-    parts: list[ExplanationPart] = ["shapes", "claims"]
+    parts: list[TracePart] = ["shapes", "claims"]
     trace = engine.explain(pixels, outputs_of(parts))
     predicted, level = engine.predict(pixels), load_settings().typicality_level
     answer = explanations(engine.labels, trace, predicted, level, decoded, parts)[0]

@@ -9,7 +9,7 @@ from PIL import Image
 from running import ROOT
 
 from service.api.schemas import ExplainResponse
-from service.codecs.serialization import EXPLANATION_PARTS
+from service.codecs.serialization import TRACE_PARTS
 
 
 def ask(client, images, **rest):
@@ -71,7 +71,7 @@ def test_trace_of_the_server_is_the_networks(client, frozen, images):
 def test_only_the_parts_asked_for_are_answered(client, three):
     (explanation,) = ask(client, [three], include=["shapes"])
     assert "shapes" in explanation
-    assert not set(explanation) & (set(EXPLANATION_PARTS) - {"shapes"})
+    assert not set(explanation) & (set(TRACE_PARTS) - {"shapes"})
 
 
 def test_maps_come_as_pictures_when_asked(client, three):

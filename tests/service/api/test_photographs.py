@@ -101,10 +101,10 @@ def test_debugging_shows_what_the_network_saw(client, ten):
     path = f"/v1/predict?model={MODEL}&debug=preprocessing"
     (prediction,) = client.post(path, content=content, headers=headers).json()["predictions"]
     assert np.array_equal(np.float32(prediction["image"]), seen)
-    explained = ask(client, file_image(content), path="/v1/explain", include=["preprocessed", "claims"])
+    explained = ask(client, file_image(content), path="/v1/explain", include=["image", "claims"])
     ExplainResponse.model_validate(explained, strict=True)
     assert np.array_equal(np.float32(explained["explanations"][0]["image"]), seen)
-    drawn = ask(client, file_image(content), path="/v1/explain", include=["preprocessed"], format="png")
+    drawn = ask(client, file_image(content), path="/v1/explain", include=["image"], format="png")
     picture = Image.open(io.BytesIO(base64.b64decode(drawn["explanations"][0]["image"])))
     assert picture.size == (112, 112)
 
