@@ -73,7 +73,7 @@ def export_run(run: Run, directory: Path) -> ModelPackage:
     manifest = {
         "labels": list(config.labels),
         "config": config.to_dict(),
-        "input": {"name": "image", "shape": ["N", 1, config.height, config.width], "range": [0, 1]},
+        "input": {"height": config.height, "width": config.width},
         "num_parameters": network.num_parameters(),
         "training": {**description, "code": code_versions()},
         "results": results,

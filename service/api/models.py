@@ -30,7 +30,7 @@ async def get_model(
     return ModelDetails(
         **_summary(model).model_dump(),
         versions=models.versions(name),
-        manifest=dict(model.package.manifest),
+        manifest=model.package.manifest.to_dict(),
     )
 
 

@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
         self.labels = package.labels
-        self.shapes_per_class = int(package.manifest["config"]["shapes_per_class"])
+        self.shapes_per_class = package.manifest.config.shapes_per_class
         self._predict = _session(package.read(PREDICT_GRAPH))
         self._explain = _session(package.read(EXPLAIN_GRAPH))
         self._parts = [output.name for output in self._explain.get_outputs()]
