@@ -7,6 +7,7 @@ from model.frozen import FrozenNetwork
 from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
 from model.layers.logical import LogicalLayer
+from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.network_config import NetworkConfig
 from model.package import WEIGHTS, ModelPackage
@@ -15,7 +16,7 @@ __all__ = ["NetworkConfig", "WhiteBoxNetwork"]
 
 
 class WhiteBoxNetwork(nn.Module):
-    """Two-step, convolutional, affine and logical layer, one after the other."""
+    """Two-step (or multi-step), convolutional, affine and logical layer, one after the other."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -23,7 +24,7 @@ class WhiteBoxNetwork(nn.Module):
         classes = len(config.labels)
         shapes = classes * config.shapes_per_class
         size = (config.height, config.width)
-        self.two_step = TwoStepLayer()
+        self.two_step = TwoStepLayer() if config.steps == 2 else MultiStepLayer(config.steps)
         self.convolutional = ConvolutionalLayer(config.kernels, config.kernel_size, config.rotations)
         self.affine = AffineLayer(shapes, config.shape_size, config.poses, size, config.shape_scatter)
         self.logical = LogicalLayer(classes, config.shapes_per_class)

@@ -37,6 +37,7 @@ class NetworkConfig:
         shape_size: Side of an affine feature's base in pixels.
         poses: Learned poses of each affine feature.
         shape_scatter: How far from the centre affine features start, in pixels (standard deviation).
+        steps: Of the staircase that quantises a pixel; two are the paper's OFF, MEH and ON.
     """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -51,6 +52,7 @@ class NetworkConfig:
     shape_size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] = 20
     poses: Annotated[int, Field(ge=1, le=1024)] = 32
     shape_scatter: Annotated[float, Field(ge=0, le=LARGEST_SIDE)] = 0.0
+    steps: Annotated[int, Field(ge=1, le=64)] = 2
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
