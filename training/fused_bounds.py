@@ -50,7 +50,10 @@ def templates(layer: AffineLayer) -> Tensor:
 
 def shape_box(bright: Interval, templates: Tensor) -> Interval:
     """Bounds the activations, (N, F) each, from the bright map's (N, H * W) and templates (F, P, H * W)."""
-    best: Tensor = _BestMatch.apply(*bright, templates)  # type: ignore[no-untyped-call]
+    if native.matches(templates.shape[1], templates.shape[2]):
+        best: Tensor = native.BestMatch.apply(torch.stack(bright), templates)  # type: ignore[no-untyped-call]
+    else:
+        best = _BestMatch.apply(*bright, templates)  # type: ignore[no-untyped-call]
     return Interval(*best.relu())
 
 
