@@ -48,6 +48,7 @@ def explain(
     model = models.get(options.model, options.version)
     check_deadline(deadline)
     trace = model.engine.explain(decoded.images, outputs_of(options.include))
+    trace["image"] = decoded.images
     found = explanations(
         model.engine.labels, trace, options.include, decoded.preprocessed, options.format == "png"
     )

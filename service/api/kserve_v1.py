@@ -80,6 +80,7 @@ def v1_explain(
     context.mark("parse")
     check_deadline(deadline)
     trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
+    trace["image"] = decoded.images
     found = explanations(engine.labels, trace, TRACE_PARTS, decoded.preprocessed)
     response = ArrayJSONResponse({"explanations": found})
     context.mark("infer")

@@ -18,11 +18,12 @@ Array = NDArray[Any]
 
 JSONObject = dict[str, Any]
 
-TracePart = Literal["two_step", "bright", "shapes", "claims", "attribution", "gradient"]
+TracePart = Literal["image", "two_step", "bright", "shapes", "claims", "attribution", "gradient"]
 TRACE_PARTS: tuple[TracePart, ...] = get_args(TracePart)
 
 # The outputs of the explain graph that each part is made of.
 _OUTPUTS: Mapping[TracePart, tuple[str, ...]] = {
+    "image": (),  # the graph's input
     "two_step": ("two_step",),
     "bright": ("bright", "kernel", "rotation"),
     "shapes": ("shapes", "pose", "templates"),
@@ -91,7 +92,7 @@ def explanations(
 
     Args:
         labels: Of the model's classes.
-        trace: The outputs that `outputs_of(parts)` names, each (N, ...).
+        trace: The outputs that `outputs_of(parts)` names, each (N, ...), and for the part `image` the images.
         parts: What to tell of the trace.
         preprocessed: As for `predictions`.
         as_png: Whether maps are drawn, as PNG in base64.
@@ -118,6 +119,10 @@ def _softmax(logits: Array) -> Array:
 
 def _signed(values: Array, as_png: bool) -> Array | str:
     return signed_png(values) if as_png else values
+
+
+def _image(_: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> Array | str:
+    return grey_png(trace["image"]) if as_png else exact(trace["image"])
 
 
 def _two_step(_: Sequence[Label], trace: Mapping[str, Array], as_png: bool) -> Array | str:
@@ -166,6 +171,7 @@ def _gradient(labels: Sequence[Label], trace: Mapping[str, Array], as_png: bool)
 
 
 _WRITERS: Mapping[TracePart, Callable[[Sequence[Label], Mapping[str, Array], bool], Any]] = {
+    "image": _image,
     "two_step": _two_step,
     "bright": _bright,
     "shapes": _shapes,

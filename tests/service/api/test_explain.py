@@ -53,6 +53,16 @@ def test_answer_follows_its_schema(client, digits):
     ExplainResponse.model_validate_json(answer.content)
 
 
+def test_explanation_shows_what_the_network_was_given(client, three):
+    (explanation,) = ask(client, [three], include=["image"])
+    assert np.array_equal(np.float32(explanation["image"]), np.float32(three))
+    large = io.BytesIO()
+    Image.fromarray(np.uint8(np.array(three) * 255)).resize((140, 140)).save(large, "PNG")
+    (explanation,) = ask(client, [{"png": base64.b64encode(large.getvalue()).decode()}], include=["image"])
+    assert explanation["preprocessed"]
+    assert ask(client, [explanation["image"]], include=["claims"])[0]["logits"] == explanation["logits"]
+
+
 def test_trace_of_the_server_is_the_networks(client, frozen, images):
     (explanation,) = ask(client, images[3].tolist())
     trace = frozen.trace(images[3:4])
