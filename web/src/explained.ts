@@ -28,11 +28,17 @@ export function addends(explanation: Explanation, label: string): Addend[] {
   return bars;
 }
 
+/** The shape that adds most to a class: its best own one, where own shapes carry the claims. */
+export function bestShape(explanation: Explanation, label: string): number {
+  const found = explanation.claims[label]!.contributions;
+  return found.reduce((best, value, shape) => (value > found[best]! ? shape : best), 0);
+}
+
 /** The explanation in words, as the service's figure says it. */
 export function sentence(explanation: Explanation, answer: string, other: string): string {
   const part = (label: string): [number, string, string] => {
-    const { shape, contributions } = explanation.claims[label]!;
-    return [shape, signed(contributions[shape]!, 2), signed(explanation.logits[label]!, 2)];
+    const shape = bestShape(explanation, label);
+    return [shape, signed(explanation.claims[label]!.contributions[shape]!, 2), signed(explanation.logits[label]!, 2)];
   };
   const [own, ownAdds, logit] = part(answer);
   const [rival, rivalAdds, otherLogit] = part(other);

@@ -19,7 +19,7 @@ const controls = document.querySelector<HTMLElement>("#controls")!;
 
 /** Pictures of bars and axes are drawn at the width that they have: text in them keeps its size. */
 function widths(): { bars: number; side: number; full: number } {
-  const full = main.clientWidth;
+  const full = Math.max(280, main.clientWidth);
   const within = (least: number, width: number, most: number): number => Math.max(least, Math.min(most, width));
   const wide = full >= 960;
   return {
@@ -33,7 +33,7 @@ function draw(state: State): void {
   const { full, bars, side } = widths();
   render(headerView(state), controls);
   render(
-    html`<div class="hero">${drawView(state)}${answerView(state)}${shareView(state)}</div>
+    html`<div class="hero">${drawView(state)}${answerView(state, shareView(state))}</div>
       ${seeView(state, bars)} ${proveView(state, full)} ${attackView(state, Math.min(full, 560), side)} ${modelView(state)}`,
     main,
   );

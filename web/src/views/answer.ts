@@ -6,7 +6,7 @@ import { labelsOf } from "../explained";
 import { percent, signed } from "../numbers";
 import type { State } from "../state";
 
-export function answerView(state: State): TemplateResult {
+export function answerView(state: State, share: TemplateResult): TemplateResult {
   const { prediction, problem, slow, drawing } = state;
   return html`<section class="answer" aria-label="Answer" aria-busy=${slow}>
     <div class="answer-head">
@@ -14,7 +14,7 @@ export function answerView(state: State): TemplateResult {
       <div class="answer-words">${problem ? problemView(problem) : prediction ? certainty(prediction) : waiting(isEmpty(drawing))}</div>
     </div>
     ${bars(state)}
-    <p class="how-read">${prediction ? howRead(prediction) : "\u00a0"}</p>
+    <div class="answer-foot"><p class="how-read">${prediction ? howRead(prediction) : "\u00a0"}</p>${share}</div>
   </section>`;
 }
 

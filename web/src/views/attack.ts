@@ -6,7 +6,7 @@ import { live } from "lit-html/directives/live.js";
 import type { Explanation, Grid } from "../api";
 import { between, runAttack, stopAttack } from "../asking";
 import { ATTACKS } from "../attacks";
-import { addends, ranked, sentence } from "../explained";
+import { addends, bestShape, ranked, sentence } from "../explained";
 import { count, percent, plain, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
@@ -25,7 +25,7 @@ export function attackView(state: State, width: number, barsWidth: number): Temp
       <p class="says" aria-live="polite">${says(attack)}</p>
     </header>
     ${controls(state)}
-    ${attack.running || attack.progress.length ? progress(attack, width) : nothing}
+    ${attack.running || attack.progress.length > 1 ? progress(attack, width) : nothing}
     ${attack.outcome && attack.before && attack.explanation ? outcome(attack, width, barsWidth) : nothing}
   </section>`;
 }
@@ -119,10 +119,17 @@ function course({ frames, frame, outcome }: AttackState, width: number): SVGTemp
 
 const minus = (a: Grid, b: Grid): Grid => a.map((row, y) => row.map((value, x) => value - b[y]![x]!));
 
+const scaled = (grid: Grid): Grid => {
+  const most = Math.max(strongest(grid.flat()), 1e-9);
+  return grid.map((row) => row.map((value) => value / most));
+};
+const small = (title: string, data: MapData): TemplateResult =>
+  html`<figure class="layer"><figcaption><span class="layer-title">${title}</span></figcaption><pixel-map role="img" aria-label=${title} .data=${data}></pixel-map></figure>`;
+
 const picture = (title: string, data: MapData, numbers: Grid, label?: string, confidence?: number): TemplateResult =>
   html`<figure class="layer">
     <figcaption><span class="layer-title">${title}</span></figcaption>
-    <pixel-map .data=${data}></pixel-map>
+    <pixel-map role="img" aria-label=${title} .data=${data}></pixel-map>
     <div class="layer-about"><p>${label === undefined ? `up to ${plain(strongest(numbers.flat()))} a pixel` : html`says <strong>${label}</strong>, ${percent(confidence!)}`}</p></div>
     ${pictureTools(title, numbers, `attack ${title}`)}
   </figure>`;
@@ -137,7 +144,12 @@ function sideBySide({ before, explanation }: AttackState, width: number): Templa
   const scale = sharedScale([first, second].flatMap((each) => pair.map((label) => addends(each, label))), width);
   const options = { width, scale, focus: null, onFocus: () => undefined };
   const side = (title: string, each: Explanation, labels: string[]): TemplateResult => html`<section class="side" aria-label=${title}>
-    <h3>${title}</h3><p class="muted">${sentence(each, labels[0]!, labels[1]!)}</p>
+    <h3>${title}: <strong>${labels[0]}</strong></h3><p class="muted">${sentence(each, labels[0]!, labels[1]!)}.</p>
+    <div class="side-maps">
+      ${small("two-step map", kept(each, "two-step", () => ({ ink: each.two_step.map((row) => row.map((value) => (value + 1) / 2)) })))}
+      ${small("bright map", kept(each, "bright", () => ({ ink: scaled(each.bright.values) })))}
+      ${labels.map((label) => small(`best shape of ${label}`, kept(each, `shape of ${label}`, () => ({ ink: each.image, fade: 0.28, signed: each.shapes[bestShape(each, label)]!.template }))))}
+    </div>
     ${labels.map((label) => html`<div class="picture">${waterfall(each, label, options)}</div>`)}
   </section>`;
   return [side("before", first, pair), side("after", second, after === answer ? pair : [rival, answer!])];

@@ -1,7 +1,7 @@
 // The model: what it is, what it holds, how it came to be.
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Grid, Sheet } from "../api";
-import { count, plain, strongest } from "../numbers";
+import { count, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
 import { rotationsOf } from "./see";
@@ -37,6 +37,7 @@ function facts({ details }: State): TemplateResult {
   return html`<dl class="facts">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
+const MANY = 24;
 const drawn = new WeakMap<object, MapData>();
 function signedMap(of: Grid, most?: number): MapData {
   if (!drawn.has(of)) drawn.set(of, { ink: of.map((row) => row.map(() => 0)), signed: of, most: most ?? strongest(of.flat()) });
@@ -46,17 +47,18 @@ function signedMap(of: Grid, most?: number): MapData {
 function sheet(state: State, { kernels, shapes, rows }: Sheet): TemplateResult {
   const rotations = rotationsOf(state);
   const every = Math.max(1, Math.round(rotations / 8));
+  const list = html`<div class="shape-sheet">${shapes.map(({ speaks_for, base }, index) => html`<figure>
+      <pixel-map class="small" role="img" aria-label="shape ${index} of ${speaks_for}" .data=${signedMap(base)}></pixel-map>
+      <figcaption>${index}, of ${speaks_for}<br /><span class="muted">${signed(rows[String(speaks_for)]![index]!, 2)}</span></figcaption>
+    </figure>`)}</div>`;
   return html`<div class="sheet">
-    <h3>Kernels, in every ${every === 1 ? "" : `${every}th `}of ${rotations} rotations</h3>
+    <h3>Kernels, in ${every === 1 ? `all ${rotations}` : `every ${every}th of ${rotations}`} rotations</h3>
     <p class="muted">Each is laid on every patch of the two-step map; the best of all gives the bright map.</p>
     ${kernels.map((turned, kernel) => html`<div class="kernel-row" role="img" aria-label="kernel ${kernel} in its rotations">
       ${turned.filter((_, at) => at % every === 0).map((taps) => html`<pixel-map class="small" .data=${signedMap(taps, strongest(kernels[kernel]!.flat(2)))}></pixel-map>`)}
     </div>`)}
     <h3>Shapes, and the weight of each for its own class</h3>
     <p class="muted">Where ink speaks for a shape it is blue and solid, where against, orange and hatched.</p>
-    <div class="shape-sheet">${shapes.map(({ speaks_for, base }, index) => html`<figure>
-      <pixel-map class="small" role="img" aria-label="shape ${index} of ${speaks_for}" .data=${signedMap(base)}></pixel-map>
-      <figcaption>${index}, of ${speaks_for}<br /><span class="muted">${plain(rows[String(speaks_for)]![index]!, 2)}</span></figcaption>
-    </figure>`)}</div>
+    ${shapes.length > MANY ? html`<details><summary>all ${shapes.length} shapes</summary>${list}</details>` : list}
   </div>`;
 }

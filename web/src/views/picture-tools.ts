@@ -23,7 +23,7 @@ export function pictureTools(title: string, numbers: Numbers, place = title): Te
     void savePicture(home, title, format);
   };
   return html`<details class="picture-tools" @toggle=${toggle}>
-    <summary><span class="visually-hidden">${title}: </span>as numbers, SVG, PNG</summary>
+    <summary><span class="visually-hidden">${title}: </span>numbers, save</summary>
     <div class="panel">
       <p class="saves">Keep the picture:
         <button type="button" class="quiet" aria-label="Save ${title} as SVG" @click=${(event: Event) => save(event, "svg")}>SVG</button>

@@ -28,8 +28,8 @@ export function proveView(state: State, width: number): TemplateResult {
         <input id="epsilon" type="range" min="0" max=${MOST} step="0.005" .value=${live(String(epsilon))} ?disabled=${!explanation}
           aria-describedby="prove-words" @input=${(event: Event) => proveAt(Number((event.target as HTMLInputElement).value))} />
       </div>
-      <p class="legend" id="prove-words"><span class="key certified"></span>certified: no attack can succeed, proved
-        <span class="key unknown"></span>unknown <span class="key falsified"></span>falsified: an image was found</p>
+      <p class="legend" id="prove-words"><span><span class="key certified"></span>certified: no attack can succeed, proved</span>
+        <span><span class="key unknown"></span>unknown</span> <span><span class="key falsified"></span>falsified: an image was found</span></p>
       ${knowledge ? pictureTools("what is known along epsilon", { head: ["from", "to", ""], rows: ranges(knowledge) }) : nothing}
     </figure>
     ${counterexample(state)}

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Explanation, Grid } from "../api";
 import { compareWith } from "../asking";
-import { addends, labelsOf, pixelInBar, ranked, sentence, shareOnBright, shareOnTwoStep } from "../explained";
+import { addends, bestShape, labelsOf, pixelInBar, ranked, sentence, shareOnBright, shareOnTwoStep } from "../explained";
 import { plain, signed, strongest, sum } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData, PixelPlace } from "../pictures/pixel-map";
@@ -32,7 +32,7 @@ export function seeView(state: State, width: number): TemplateResult {
       </div>
       <div class="claims">
         ${explanation && answer ? [answer, ...(rival ? [rival] : [])].map((label) => claim(state, explanation, label, [answer, rival], width)) : emptyClaims()}
-        <p class="legend"><span class="key for"></span>speaks for <span class="key against"></span>speaks against</p>
+        <p class="legend"><span><span class="key for"></span>speaks for</span> <span><span class="key against"></span>speaks against</span></p>
       </div>
     </div>
     ${explanation && answer ? whyNot(state, explanation, answer) : nothing}
@@ -106,7 +106,7 @@ export function shapeMap(explanation: Explanation, shape: number, place: string)
 }
 
 function claim(state: State, explanation: Explanation, label: string, both: (string | null)[], width: number): TemplateResult {
-  const best = explanation.claims[label]!.shape;
+  const best = bestShape(explanation, label);
   const focused = shapeFocus(state);
   const shown = focused?.label === label ? focused.shape : best;
   const { activation, speaks_for: owner } = explanation.shapes[shown]!;
@@ -164,7 +164,7 @@ function pixelReading(explanation: Explanation, labels: string[], { y, x }: Pixe
       <tr><th scope="row">image</th><td>${plain(at(explanation.image))}</td>${labels.map(() => html`<td></td>`)}</tr>
       <tr><th scope="row">two-step</th><td>${signed(twoStep, 2)} ${name}</td>${labels.map((label) => html`<td>${signed(at(explanation.attribution[label]!.two_step))}</td>`)}</tr>
       <tr><th scope="row">bright</th><td>${plain(at(explanation.bright.values))} at ${turn}\u00b0</td>${labels.map((label) => html`<td>${signed(at(explanation.attribution[label]!.bright))}</td>`)}</tr>
-      <tr><th scope="row">its best shape</th><td></td>${labels.map((label) => html`<td>${signed(pixelInBar(explanation, label, explanation.claims[label]!.shape, y, x))}</td>`)}</tr>
+      <tr><th scope="row">its best shape</th><td></td>${labels.map((label) => html`<td>${signed(pixelInBar(explanation, label, bestShape(explanation, label), y, x))}</td>`)}</tr>
     </tbody></table></div>`;
 }
 
@@ -176,7 +176,7 @@ function whyNot(state: State, explanation: Explanation, answer: string): Templat
     <h3>Why not another?</h3>
     <div class="choices" role="group" aria-label="Compare the answer with">
       ${labels.map((label) => {
-        const shape = explanation.claims[label]!.shape;
+        const shape = bestShape(explanation, label);
         return html`<button type="button" class="choice" aria-pressed=${label === state.rival} ?disabled=${label === answer} @click=${() => compareWith(label)}>
           <pixel-map .data=${shapeMap(explanation, shape, `choice ${label}`)}></pixel-map>
           <span class="choice-label">${label}</span><span class="choice-logit">${signed(explanation.logits[label]!, 2)}</span>
