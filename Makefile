@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test lint format image-test contract-test audit bench bench-peers clean report \
+.PHONY: serve test lint format web web-check image-test contract-test audit bench bench-peers clean report \
 	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
@@ -18,6 +18,17 @@ lint: .venv/dev.stamp ## Style, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+web: web/node_modules/.package-lock.json ## Build the page from web/ into service/web/files; needs Node.js 20
+	cd web && npm run --silent build
+
+web-check: web/node_modules/.package-lock.json ## Whether the committed page is what web/ builds
+	cd web && npm run --silent check && node build.mjs ../build/web
+	diff --recursive build/web service/web/files
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci
+	@touch $@
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

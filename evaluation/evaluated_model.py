@@ -76,7 +76,7 @@ def load_model(path: Path) -> EvaluatedModel:
 
 
 def _of_package(package: ModelPackage) -> EvaluatedModel:
-    network, training = WhiteBoxNetwork.from_package(package), package.manifest.get("training", {})
+    network, training = WhiteBoxNetwork.from_package(package), package.manifest.training or {}
     name, graph = f"{package.name}/{package.version}", package.read(PREDICT_GRAPH)
     return _of_network(name, network, training, title=package.name, graph=graph)
 

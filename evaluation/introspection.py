@@ -16,6 +16,7 @@ from model.attacks import registry
 from model.attacks.ball import distance
 from model.attacks.settings import DEFAULT_STEPS, AttackSettings
 from model.frozen import FrozenNetwork, Trace
+from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer, two_step
 from model.network import WhiteBoxNetwork
 from model.package import Label
@@ -78,7 +79,7 @@ def introspect(
     }
 
 
-def _staircase(layer: TwoStepLayer, x: Tensor) -> dict[str, Any]:
+def _staircase(layer: TwoStepLayer | MultiStepLayer, x: Tensor) -> dict[str, Any]:
     with torch.no_grad():
         y = two_step(x[:, None, None, None], layer.terms())[:, 0, 0, 0]
     return {

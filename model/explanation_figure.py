@@ -34,8 +34,7 @@ def explanation_figure(
     Args:
         image: (H, W) in [0, 1].
         trace: Of this image, by the names of `model.frozen.Trace`: `two_step` and `bright` (H, W),
-            `templates` (shapes, H, W), `contributions` (classes, shapes), and `claim_pose` and `logits`
-            (classes,).
+            `templates` (shapes, H, W), `contributions` (classes, shapes) and `logits` (classes,).
         labels: What each logit stands for.
         shapes_per_class: Consecutive shapes that belong to one class.
 
@@ -43,8 +42,8 @@ def explanation_figure(
         An SVG document; its title is the sentence of `explanation_sentence`.
     """
     best = _best_two(trace["logits"])
-    panels = _maps(image, trace) + _best_shapes(image, trace, best, labels, shapes_per_class)
-    sentence = explanation_sentence(trace, labels, shapes_per_class)
+    panels = _maps(image, trace) + _best_shapes(image, trace, best, labels)
+    sentence = explanation_sentence(trace, labels)
     width = 2 * _MARGIN + len(panels) * (_PANEL + _GAP) - _GAP
     top = _MARGIN + 44
     body = [_text(_MARGIN, _MARGIN + 12, sentence, size=16, weight="bold")]
@@ -76,21 +75,20 @@ def _best_shapes(
     trace: Mapping[str, Array],
     classes: Sequence[int],
     labels: Sequence[object],
-    shapes_per_class: int,
 ) -> list[tuple[str, str]]:
-    """Returns titles and drawings of the shapes that carry the claims of classes, laid over the ink."""
+    """Returns titles and drawings of the shapes that add most to classes, laid over the ink."""
     ink = _shades(image, "#bdbdbd")
-    shapes = [_best_shape(trace, index, shapes_per_class) for index in classes]
+    shapes = [_best_shape(trace, index) for index in classes]
     return [
         (f"best shape of {labels[index]}", ink + _signed(trace["templates"][shape]))
         for index, shape in zip(classes, shapes, strict=True)
     ]
 
 
-def explanation_sentence(trace: Mapping[str, Array], labels: Sequence[object], shapes_per_class: int) -> str:
+def explanation_sentence(trace: Mapping[str, Array], labels: Sequence[object]) -> str:
     """Returns the explanation in words: the answer, its best shape, and what the runner-up has."""
     answer, other = _best_two(trace["logits"])
-    own, rival = (_best_shape(trace, index, shapes_per_class) for index in (answer, other))
+    own, rival = (_best_shape(trace, index) for index in (answer, other))
     logits, found = trace["logits"], trace["contributions"]
     for_answer, for_other = _number(found[answer, own], 2), _number(found[other, rival], 2)
     return (
@@ -109,9 +107,12 @@ def _best_two(logits: Array) -> tuple[int, int]:
     return first, second
 
 
-def _best_shape(trace: Mapping[str, Array], index: int, shapes_per_class: int) -> int:
-    """Returns the own shape that carries the claim of a class."""
-    return index * shapes_per_class + int(trace["claim_pose"][index])
+def _best_shape(trace: Mapping[str, Array], index: int) -> int:
+    """Returns the shape that adds most to a class: its best own one, where own shapes carry the claims.
+
+    A certified network may rest on the shapes of other classes, and its own ones may all be silent.
+    """
+    return int(trace["contributions"][index].argmax())
 
 
 def _shades(values: Array, colour: str) -> str:

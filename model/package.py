@@ -11,32 +11,44 @@ This module needs neither torch nor onnxruntime. Files are read only through `Mo
 gives bytes that match the manifest's digest or refuses.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
-WEIGHTS = "weights.safetensors"
-PROGRAM = "network.pt2"
-PREDICT_GRAPH = "predict.onnx"
-EXPLAIN_GRAPH = "explain.onnx"
-# The output of predict.onnx in packages with a typicality.
-TYPICALITY_SCORE = "typicality_score"
-FILES = (WEIGHTS, PROGRAM, PREDICT_GRAPH, EXPLAIN_GRAPH)
+from model.manifest import (
+    EXPLAIN_GRAPH,
+    FILES,
+    MANIFEST,
+    MOST_BYTES,
+    NAME_PATTERN,
+    PREDICT_GRAPH,
+    PROGRAM,
+    VERSION_PATTERN,
+    WEIGHTS,
+    Manifest,
+    ManifestError,
+    Preprocessing,
+    TypicalityCalibration,
+    parse_manifest,
+    to_manifest,
+)
+from model.network_config import Label
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_REQUIRED = ("name", "version", "labels", "config", "files")
-# Keys of manifests that earlier versions wrote, and their names today.
-_RENAMED = {"learnable_numbers": "num_parameters"}
-# Configs of earlier versions do not say the size of the images, which was MNIST's.
-_UNRECORDED_SIZE = {"height": 28, "width": 28}
+__all__ = [
+    "EXPLAIN_GRAPH", "FILES", "MANIFEST", "PREDICT_GRAPH", "PROGRAM", "WEIGHTS",
+    "Label", "ModelPackage", "PackageError",
+    "is_package_path", "read_package", "write_atomically", "write_package",
+]  # fmt: skip
 
-Label = int | str
+_LARGEST_FILE = 2**28
+_NAME, _VERSION = re.compile(NAME_PATTERN), re.compile(VERSION_PATTERN)
 
 
 class PackageError(Exception):
@@ -48,27 +60,47 @@ class ModelPackage:
     """A model package whose manifest has been read; files are checked as they are read."""
 
     directory: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def name(self) -> str:
         """The model's name."""
-        return str(self.manifest["name"])
+        return self.manifest.name
 
     @property
     def version(self) -> str:
         """The model's version."""
-        return str(self.manifest["version"])
+        return self.manifest.version
 
     @property
     def labels(self) -> tuple[Label, ...]:
         """The label of each logit, in order."""
-        return tuple(self.manifest["labels"])
+        return self.manifest.labels
+
+    @property
+    def height(self) -> int:
+        """Of the images, in pixels."""
+        return self.manifest.input.height
+
+    @property
+    def width(self) -> int:
+        """Of the images, in pixels."""
+        return self.manifest.input.width
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image file becomes what the network reads."""
+        return self.manifest.preprocessing
+
+    @property
+    def typicality(self) -> TypicalityCalibration | None:
+        """The calibration of the typicality score; None where predictions have none."""
+        return self.manifest.typicality
 
     @property
     def digest(self) -> str:
         """SHA-256 over the digests of all files: two packages with one digest answer alike."""
-        files = self.manifest["files"]
+        files = self.manifest.files
         return _sha256("".join(f"{name}:{files[name]}\n" for name in sorted(files)).encode())
 
     def read(self, file: str) -> bytes:
@@ -79,10 +111,10 @@ class ModelPackage:
         """
         path = self.directory / file
         try:
-            content = path.read_bytes()
+            content = _read_regular_file(path, _LARGEST_FILE)
         except OSError as error:
             raise PackageError(f"{path} cannot be read: {error.strerror}.") from error
-        if _sha256(content) != self.manifest["files"][file]:
+        if _sha256(content) != self.manifest.files[file]:
             raise PackageError(
                 f"{path} does not match the SHA-256 in {MANIFEST}: it is damaged or was changed. Export "
                 f"the model again, or restore the package."
@@ -90,31 +122,21 @@ class ModelPackage:
         return content
 
 
-def with_image_size(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a network's config with the height and width of its images."""
-    return {**_UNRECORDED_SIZE, **config}
-
-
 def read_package(directory: Path) -> ModelPackage:
-    """Opens a package and checks that its manifest is complete and names every file's digest.
+    """Opens a package and checks its manifest.
 
     Raises:
         PackageError: There is no usable manifest in `directory`.
     """
     path = directory / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
+        return ModelPackage(directory, parse_manifest(_read_regular_file(path, MOST_BYTES)))
+    except FileNotFoundError as error:
         raise PackageError(f"{directory} holds no model package: no {MANIFEST}.") from error
-    except ValueError as error:
-        raise PackageError(f"{path} is not JSON: {error}.") from error
-    missing = [key for key in _REQUIRED if not isinstance(manifest, dict) or key not in manifest]
-    if missing:
-        raise PackageError(f"{path} lacks {', '.join(missing)}.")
-    without_digest = [name for name in FILES if name not in manifest["files"]]
-    if without_digest:
-        raise PackageError(f"{path} gives no digest for {', '.join(without_digest)}.")
-    return ModelPackage(directory, {_RENAMED.get(key, key): value for key, value in manifest.items()})
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error.strerror}.") from error
+    except ManifestError as error:
+        raise PackageError(f"{path} {error}.") from error
 
 
 def write_package(
@@ -129,23 +151,28 @@ def write_package(
         files: The bytes of each of `FILES`.
 
     Raises:
-        PackageError: The directory exists, or its name is not usable as NAME/VERSION.
+        PackageError: The directory exists, its name is not usable as NAME/VERSION, or the description is
+            not what a manifest may say.
     """
     directory = directory.absolute()
     name, version = directory.parts[-2:]
-    if not (_NAME.fullmatch(name) and version.isdecimal()):
+    if not is_package_path(directory):
         raise PackageError(
             f"A package's path ends in NAME/VERSION, letters and digits, then a number; got {name}/{version}."
         )
     if directory.exists():
         raise PackageError(f"{directory} exists already. Choose the next version number.")
-    manifest = {"name": name, "version": version, **description}
-    manifest["files"] = {file: _sha256(files[file]) for file in FILES}
+    document = {"name": name, "version": version, **description}
+    document["files"] = {file: _sha256(files[file]) for file in FILES}
+    try:
+        manifest = to_manifest(document)
+    except ManifestError as error:
+        raise PackageError(f"The manifest of {directory} {error}.") from error
     temporary = directory.with_name(f".{version}.part")
     temporary.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         (temporary / file).write_bytes(files[file])
-    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (temporary / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
     temporary.rename(directory)
     return read_package(directory)
 
@@ -158,6 +185,27 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def is_package_path(path: Path) -> bool:
+    """Tells whether a path ends in NAME/VERSION, as packages are called."""
+    name, version = path.parts[-2:]
+    return bool(_NAME.fullmatch(name) and _VERSION.fullmatch(version))
+
+
+def _read_regular_file(path: Path, most: int) -> bytes:
+    """Returns a file's bytes; a pipe would never end, and a link to a device neither.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is larger than `most` bytes.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
+        return file.read(most)
 
 
 def _sha256(content: bytes) -> str:

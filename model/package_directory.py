@@ -2,18 +2,13 @@
 
 from pathlib import Path
 
-from model.package import FILES, MANIFEST, ModelPackage, PackageError, read_package
+from model.package import FILES, MANIFEST, ModelPackage, PackageError, is_package_path, read_package
 
 
 def package_directories(directory: Path) -> list[tuple[str, str, Path]]:
     """Returns name, version and path of everything that looks like a package NAME/VERSION/."""
-    return [
-        (model.name, path.name, path)
-        for model in sorted(directory.glob("*"))
-        if model.is_dir()
-        for path in sorted(model.iterdir())
-        if path.name.isdecimal() and (path / MANIFEST).exists()
-    ]
+    paths = sorted(manifest.parent for manifest in directory.glob(f"*/*/{MANIFEST}"))
+    return [(path.parent.name, path.name, path) for path in paths if is_package_path(path)]
 
 
 def newest_packages(directory: Path) -> list[ModelPackage]:

@@ -22,6 +22,7 @@ from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository
 from service.lifespan import running
 from service.settings import Settings, SettingsError
+from service.web import page
 from service.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def create_app(settings: Settings | None = None) -> Application:
         version=version("whitebox-serving"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # both load their viewers from elsewhere; service.web.page serves ours
+        redoc_url=None,
         dependencies=[Depends(refuse_unknown_query_parameters)],
         generate_unique_id_function=operation_id,
         # service.telemetry sees every request already, those past FastAPI too.
@@ -122,6 +125,7 @@ def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -
         app.include_router(group.router, dependencies=security)
     app.include_router(health.router)
     app.include_router(metrics.router, dependencies=security if metrics_need_key else [])
+    app.router.routes.extend(page.ROUTES)
 
 
 def new_state(settings: Settings) -> ServiceState:

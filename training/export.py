@@ -16,12 +16,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from model.frozen import Trace
+from model.manifest import TYPICALITY_SCORE
 from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
     PREDICT_GRAPH,
     PROGRAM,
-    TYPICALITY_SCORE,
     WEIGHTS,
     ModelPackage,
     write_package,
@@ -107,7 +107,7 @@ class Trained(NamedTuple):
             PackageError: The weights are missing or damaged.
         """
         manifest = package.manifest
-        return cls(WhiteBoxNetwork.from_package(package), manifest["training"], manifest.get("results"))
+        return cls(WhiteBoxNetwork.from_package(package), manifest.training or {}, manifest.results)
 
 
 def export(

@@ -14,12 +14,15 @@ from torch import Tensor
 from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
 from model.layers.logical import LogicalLayer
+from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.verification.interval_bounds import Interval, both_ends, bright_interval, two_step_interval
 from training import native
 
 
-def bright_box(images: Tensor, epsilon: float, steps: TwoStepLayer, kernels: ConvolutionalLayer) -> Interval:
+def bright_box(
+    images: Tensor, epsilon: float, steps: TwoStepLayer | MultiStepLayer, kernels: ConvolutionalLayer
+) -> Interval:
     """Bounds the bright maps of images (N, 1, H, W) over their balls: (N, H * W) each.
 
     The images are taken for what they are in a file, multiples of 1/255: 256 two-step values serve all.
@@ -47,7 +50,10 @@ def templates(layer: AffineLayer) -> Tensor:
 
 def shape_box(bright: Interval, templates: Tensor) -> Interval:
     """Bounds the activations, (N, F) each, from the bright map's (N, H * W) and templates (F, P, H * W)."""
-    best: Tensor = _BestMatch.apply(*bright, templates)  # type: ignore[no-untyped-call]
+    if native.matches(templates.shape[1], templates.shape[2]):
+        best: Tensor = native.BestMatch.apply(torch.stack(bright), templates)  # type: ignore[no-untyped-call]
+    else:
+        best = _BestMatch.apply(*bright, templates)  # type: ignore[no-untyped-call]
     return Interval(*best.relu())
 
 

@@ -7,11 +7,16 @@
 #include <math.h>
 #include <string.h>
 
-enum { SIDE = 28, STRIDE = 40, EDGE = 4, LANES = 4, BLOCK = 16 * LANES, LARGEST = 49 };
+/* As many neighbouring pixels as one instruction takes, and as many of those as the registers hold. */
+#ifdef __AVX512F__
+enum { WIDTH = 16, LANES = 4 };
+#else
+enum { WIDTH = 8, LANES = 4 };
+#endif
+typedef float Lane __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int Index __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
-/* As many neighbouring pixels as one instruction takes. */
-typedef float Lane __attribute__((vector_size(64), aligned(4)));
-typedef int Index __attribute__((vector_size(64), aligned(4)));
+enum { SIDE = 28, STRIDE = 40, EDGE = 4, BLOCK = WIDTH * LANES, LARGEST = 49 };
 
 /* A map of 28 rows in zeros, enough of them for kernels of up to 7x7 and for whole blocks. */
 typedef float Padded[(SIDE + 2 * EDGE + 2) * STRIDE];

@@ -1,4 +1,4 @@
-"""The loops of native.c as differentiable functions; they are compiled when first asked for.
+"""The loops of native.c and native_match.c as differentiable functions; compiled when first asked for.
 
 Whoever has no C compiler trains with the plain functions of model/, to the same numbers and slower.
 """
@@ -22,7 +22,7 @@ from training.data.download import cache_directory
 
 # What native.c is written for: images of this side, kernels of at most that.
 _SIDE, _LARGEST_KERNEL = 28, 7
-_SOURCE = Path(__file__).with_suffix(".c")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "native_match.c"))
 # Sums may be taken in any order, which vector instructions need; all else is as the standard has it.
 _FLAGS = (
     *("-O3", "-march=native", "-shared", "-fPIC", "-ffp-contract=fast"),
@@ -36,8 +36,9 @@ def library() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
-    command = [compiler, *_FLAGS, str(_SOURCE)]
-    digest = hashlib.sha256(" ".join(command).encode() + _SOURCE.read_bytes() + _cpu()).hexdigest()[:16]
+    command = [compiler, *_FLAGS, *map(str, _SOURCES)]
+    code = b"".join(source.read_bytes() for source in _SOURCES)
+    digest = hashlib.sha256(" ".join(command).encode() + code + _cpu()).hexdigest()[:16]
     path = cache_directory().parent / f"native-{digest}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +55,11 @@ def serves(images: tuple[int, int], kernel: int = 1, shape: int = 0) -> bool:
     """Tells whether there is a library, and it can do images, kernels and shapes of these sides."""
     fits = images == (_SIDE, _SIDE) and kernel <= _LARGEST_KERNEL and shape <= _SIDE and shape % 2 == 0
     return fits and library() is not None
+
+
+def matches(poses: int, pixels: int) -> bool:
+    """Tells whether there is a library, and it can match this many poses with maps of this many pixels."""
+    return poses <= 256 and pixels == _SIDE**2 and library() is not None
 
 
 def _cpu() -> bytes:
@@ -78,12 +84,13 @@ def _shared_out(work: Callable[[int, int, int], Any], count: int) -> None:
         list(_threads(threads).map(work, range(threads), bounds[:-1], bounds[1:]))
 
 
-def _call(name: str, *arguments: int | Tensor) -> None:
+def _call(name: str, *arguments: int | Tensor) -> int:
     found = library()
     assert found is not None, "no C compiler: ask library() first"
-    getattr(found, name)(
+    returned: int = getattr(found, name)(
         *(ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int(a) for a in arguments)
     )
+    return returned
 
 
 class BrightBox(torch.autograd.Function):
@@ -150,3 +157,41 @@ class Templates(torch.autograd.Function):
             lambda _, first, last: _call("templates_backward", first, last, *sizes, *given), len(bases)
         )
         return of_bases, of_poses
+
+
+class BestMatch(torch.autograd.Function):
+    """Maps bounds (2, N, 784) of bright maps and templates (F, P, 784) to those of the best pose, (2, N, F).
+
+    The gradient of a pixel that is dark for certain is left at 0: the bright map's ReLU stops it anyway.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, bounds: Tensor, templates: Tensor) -> Tensor:
+        bounds, templates = bounds.contiguous(), templates.contiguous()
+        count, (shapes, poses) = bounds.shape[1], templates.shape[:2]
+        lit = torch.empty(count, _call("size_of_lit"), dtype=torch.uint8)
+        _shared_out(lambda _, first, last: _call("lit_pixels", first, last, count, bounds, lit), count)
+        best = bounds.new_empty(2, count, shapes)
+        winner = torch.empty_like(best, dtype=torch.uint8)
+        sizes = (count, shapes, poses)
+        _shared_out(
+            lambda _, first, last: _call("best_match", first, last, *sizes, lit, templates, best, winner),
+            shapes,
+        )
+        ctx.save_for_backward(templates, lit, winner)
+        return best
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        templates, lit, winner = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        count, (shapes, poses) = len(lit), templates.shape[:2]
+        of_bounds, of_templates = templates.new_zeros(2, count, _SIDE * _SIDE), torch.zeros_like(templates)
+        given = (count, shapes, poses, lit, templates, winner, gradient)
+        _shared_out(
+            lambda _, first, last: _call("best_match_to_templates", first, last, *given, of_templates), shapes
+        )
+        _shared_out(
+            lambda _, first, last: _call("best_match_to_bounds", first, last, *given, of_bounds), count
+        )
+        return of_bounds, of_templates

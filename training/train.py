@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.network import WhiteBoxNetwork
 from model.package import write_atomically
@@ -233,7 +234,7 @@ def _validation_metrics(
         **recipe.objective.numbers(network, validation, epochs_done / recipe.epochs),
     }
     two_step = getattr(network, "two_step", None)
-    if isinstance(two_step, TwoStepLayer):
+    if isinstance(two_step, (TwoStepLayer, MultiStepLayer)):
         metrics["two_step_thresholds"] = [round(t, 4) for t in two_step.thresholds.tolist()]
     return metrics
 

@@ -27,7 +27,7 @@ class RealValuedFeature:
 
 
 class TwoStepTerms(NamedTuple):
-    """The two-step function as a constant and four softsign terms, each of shape (4, 1, 1).
+    """A staircase of n steps as a constant and two softsign terms a step, each of shape (2n, 1, 1).
 
     f(x) = constant + sum over i of height_i * r_i / (scale_i + r_i),
     r_i = clip(slope_i * x + offset_i, 0, limit_i).
@@ -60,22 +60,8 @@ class TwoStepLayer(nn.Module):
     def terms(self) -> TwoStepTerms:
         """Returns the closed form of the current staircase."""
         off_level, on_level = self.levels
-        off_threshold, on_threshold = 2 * self.thresholds - 1
-        # How far u is from its threshold at the far end of each piece.
-        reach = torch.stack([1 + off_threshold, -off_threshold, on_threshold, 1 - on_threshold])
-        rise = torch.stack([off_level - 1, off_level, -on_level, 1 - on_level])
-        threshold = torch.stack([off_threshold, off_threshold, on_threshold, on_threshold])
-        direction = reach.new_tensor([-1.0, 1.0, -1.0, 1.0])
-        # The outer pieces end with the pixel's range, so only the inner ones need a limit.
-        limit = torch.where(reach.new_tensor([0, 1, 1, 0]) > 0, reach, 2.0)
-        return TwoStepTerms(
-            slope=_column(2 * direction),
-            offset=_column(-direction * (1 + threshold)),
-            limit=_column(limit),
-            scale=_column(self.scales),
-            height=_column(rise * (self.scales + reach) / reach),
-            constant=on_level - off_level,
-        )
+        plateaus = self.levels.new_tensor([-1.0, 0.0, 1.0])
+        return staircase(plateaus, self.thresholds, torch.stack([-off_level, on_level]), self.scales)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps (N, 1, H, W) in [0, 1] to (N, 1, H, W) in [-1, 1]."""
@@ -90,20 +76,54 @@ class TwoStepLayer(nn.Module):
         self.scales.clamp_(0.001, 2.0)
 
 
-def _column(four: Tensor) -> Tensor:
-    return four[:, None, None]
+def staircase(plateaus: Tensor, thresholds: Tensor, crossings: Tensor, scales: Tensor) -> TwoStepTerms:
+    """Returns the closed form of a staircase of n steps.
+
+    With u = 2x - 1, step i is the interval [2i / n - 1, 2 (i + 1) / n - 1] of u.
+
+    Args:
+        plateaus: (n + 1,), the values at the ends of the steps; never falling.
+        thresholds: (n,) in [0, 1], each inside its step.
+        crossings: (n,), the values at the thresholds, each between the two plateaus.
+        scales: (2n,), those of the softsigns below and above each threshold.
+    """
+    ends = torch.linspace(-1, 1, len(plateaus), dtype=plateaus.dtype, device=plateaus.device)
+    threshold = 2 * thresholds - 1
+    # How far u is from its threshold at the far end of each piece, and how far the piece goes.
+    reach = _in_pairs(threshold - ends[:-1], ends[1:] - threshold)
+    rise = _in_pairs(plateaus[:-1] - crossings, plateaus[1:] - crossings)
+    direction = _in_pairs(-torch.ones_like(threshold), torch.ones_like(threshold))
+    # The outer pieces end with the pixel's range, so only the inner ones need a limit.
+    limit = torch.cat([reach.new_tensor([2.0]), reach[1:-1], reach.new_tensor([2.0])])
+    return TwoStepTerms(
+        slope=_column(2 * direction),
+        offset=_column(-direction * (1 + threshold.repeat_interleave(2))),
+        limit=_column(limit),
+        scale=_column(scales),
+        height=_column(rise * (scales + reach) / reach),
+        constant=crossings.sum() - plateaus[1:-1].sum(),
+    )
+
+
+def _in_pairs(below: Tensor, above: Tensor) -> Tensor:
+    """Returns (2n,): of each step the value below its threshold, then the one above."""
+    return torch.stack([below, above], dim=1).flatten()
+
+
+def _column(values: Tensor) -> Tensor:
+    return values[:, None, None]
 
 
 def two_step(image: Tensor, terms: TwoStepTerms) -> Tensor:
     """Applies the closed form: (N, 1, H, W) to (N, 1, H, W)."""
-    distance = (image * terms.slope + terms.offset).clamp(max=terms.limit).relu()  # (N, 4, H, W)
+    distance = (image * terms.slope + terms.offset).clamp(max=terms.limit).relu()  # (N, 2n, H, W)
     softsign = distance / (distance + terms.scale)
     return F.conv2d(softsign, terms.height[None]) + terms.constant
 
 
 def two_step_slope(image: Tensor, terms: TwoStepTerms) -> Tensor:
     """Returns df/dx at each pixel, (N, 1, H, W); the derivative that autograd takes of `two_step`."""
-    distance = image * terms.slope + terms.offset  # (N, 4, H, W)
+    distance = image * terms.slope + terms.offset  # (N, 2n, H, W)
     inside = ((distance > 0) & (distance <= terms.limit)).to(image.dtype)
     slope = terms.slope * terms.scale / (distance.clamp(max=terms.limit).relu() + terms.scale) ** 2
     return F.conv2d(inside * slope, terms.height[None])

@@ -1,16 +1,44 @@
-"""GET /v1/models and /v1/models/{name}."""
+"""GET /v1/models, /v1/models/{name} and its sheet."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
 
+from model.package import Label
+from model.sheet import read_sheet
 from service.api.dependencies import ModelName, Models
 from service.api.openapi import MODEL_PROBLEMS, problem_responses
-from service.api.schemas import ModelDetails, ModelList, ModelSummary
+from service.api.schemas import Map, ModelDetails, ModelList, ModelRef, ModelSummary
+from service.codecs.serialization import model_ref, sheet
 from service.errors import InvalidInput
+from service.http.responses import ArrayJSONResponse
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["models"])
+
+
+class SheetShape(BaseModel):
+    """A shape as it is before it is posed."""
+
+    speaks_for: Label
+    base: Map
+
+
+class ModelSheet(BaseModel):
+    """Response of GET /v1/models/{name}/sheet: the parameters, as the layers use them."""
+
+    model: ModelRef
+    two_step: Annotated[
+        dict[str, list[float]],
+        Field(description="Parameters of the two-step layer: thresholds, levels, scales."),
+    ]
+    kernels: Annotated[list[list[Map]], Field(description="Each kernel in each of its rotations, of norm 1.")]
+    shapes: list[SheetShape]
+    rows: Annotated[dict[str, list[float]], Field(description="For each class the weight of every shape.")]
+
+
+Version = Annotated[str | None, Query(description="A loaded version; default: the newest.")]
 
 
 @router.get("/v1/models", responses=problem_responses(InvalidInput))
@@ -23,15 +51,23 @@ async def list_models(models: Models) -> ModelList:
 async def get_model(
     models: Models,
     name: ModelName,
-    version: Annotated[str | None, Query(description="A loaded version; default: the newest.")] = None,
+    version: Version = None,
 ) -> ModelDetails:
     """Show a model's manifest: labels, digests, how it was trained, measured results."""
     model = models.get(name, version)
     return ModelDetails(
         **_summary(model).model_dump(),
         versions=models.versions(name),
-        manifest=dict(model.package.manifest),
+        manifest=model.package.manifest.to_dict(),
     )
+
+
+@router.get("/v1/models/{name}/sheet", response_model=ModelSheet, responses=MODEL_PROBLEMS)
+def get_model_sheet(models: Models, name: ModelName, version: Version = None) -> Response:
+    """Show what a model holds: kernels in their rotations, shapes, the weight of each for each class."""
+    package = models.get(name, version).package
+    content = sheet(package.labels, read_sheet(package))
+    return ArrayJSONResponse({"model": model_ref(package), **content})
 
 
 def _summary(model: ServedModel) -> ModelSummary:

@@ -255,6 +255,9 @@ class Attribution(BaseModel):
 class Explanation(Prediction):
     """A prediction with the parts of its trace that were asked for."""
 
+    image: Annotated[
+        Map | str | None, Field(description="What the network was given: a file after preprocessing.")
+    ] = None
     two_step: Map | str | None = None
     bright: Bright | None = None
     shapes: list[Shape] | None = None

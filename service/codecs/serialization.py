@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from model.package import Label, ModelPackage
+from model.sheet import Sheet
 from service.codecs.json_images import DecodedImages
 from service.codecs.rendering import grey_png, signed_png
 
@@ -142,6 +143,20 @@ def explanations(
         for part in parts:
             explanation[part] = _WRITERS[part](labels, of_image, as_png)
     return found
+
+
+def sheet(labels: Sequence[Label], found: Sheet) -> JSONObject:
+    """Returns the sheet of a model with these labels, shapes with the label that each speaks for."""
+    per_class = len(found.shapes) // len(labels)
+    return {
+        "two_step": found.two_step,
+        "kernels": found.kernels,
+        "shapes": [
+            {"speaks_for": labels[index // per_class], "base": base}
+            for index, base in enumerate(found.shapes)
+        ],
+        "rows": {str(label): row for label, row in zip(labels, found.rows, strict=True)},
+    }
 
 
 def exact(image: Array) -> Array:

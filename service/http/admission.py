@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
 
 _LOGGER = logging.getLogger("service")
-_PUBLIC = frozenset(("/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
-_HEALTH = "/v2/health/"
+_PUBLIC = frozenset(("/", "/docs", "/redoc", "/openapi.json"))
+_PUBLIC_BELOW = ("/v2/health/", "/page/")
 _METRICS = "/metrics"
 QUEUE_FULL = QueueFull(
     "More requests are in progress already than this service takes on at once.", headers={"Retry-After": "1"}
@@ -64,7 +64,7 @@ class AdmissionControl:
             RateLimited: Its key has been used too often.
             QueueFull: Too many requests are in progress.
         """
-        if path.startswith(_HEALTH) or path in _PUBLIC:
+        if path.startswith(_PUBLIC_BELOW) or path in _PUBLIC:
             return
         if path == _METRICS:
             if self._metrics_need_key:

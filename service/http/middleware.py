@@ -143,7 +143,9 @@ class _TrackedResponse:
         """Sends a message of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (REQUEST_ID, self._request_id), *_SAFE_HEADERS]
+            given = {name for name, _ in message["headers"]}
+            ours = (header for header in _SAFE_HEADERS if header[0] not in given)
+            message["headers"] = [*message["headers"], (REQUEST_ID, self._request_id), *ours]
         else:
             self.complete = not message.get("more_body", False)
         await self._send(message)

@@ -14,7 +14,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from model.conformal import p_values
-from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, TYPICALITY_SCORE, ModelPackage
+from model.manifest import TYPICALITY_SCORE
+from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
 from service.codecs.serialization import Predicted
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ class Engine:
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
         self.labels = package.labels
-        self.shapes_per_class = int(package.manifest["config"]["shapes_per_class"])
+        self.shapes_per_class = package.manifest.config.shapes_per_class
         self._predict = _session(package.read(PREDICT_GRAPH))
         self._explain = _session(package.read(EXPLAIN_GRAPH))
         self._calibration = _calibration(package)
@@ -102,8 +103,8 @@ def _share_memory() -> None:
 
 def _calibration(package: ModelPackage) -> tuple[Array, float] | None:
     """Returns the scores of held-out images and the shift; None for a package without typicality."""
-    typicality = package.manifest.get("typicality")
-    return None if typicality is None else (np.array(typicality["calibration"]), typicality["shift"])
+    typicality = package.typicality
+    return None if typicality is None else (np.array(typicality.calibration), typicality.shift)
 
 
 def _described(*sessions: ort.InferenceSession) -> list[dict[str, Any]]:

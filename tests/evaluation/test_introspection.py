@@ -22,7 +22,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def read_out(network, package, sample):
-    return introspect(network, initial_network(network, package.manifest["training"]), sample, FEW_STEPS)
+    return introspect(network, initial_network(network, package.manifest.training), sample, FEW_STEPS)
 
 
 def test_all_learned_numbers_can_be_read_back(read_out, network, frozen, sample):

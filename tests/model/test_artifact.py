@@ -23,18 +23,18 @@ def test_shipped_package_matches_its_digests(package):
 
 def test_shipped_package_says_how_it_was_trained_and_measured(package):
     manifest = package.manifest
-    assert manifest["training"]["recipe"]["name"] == "paper"
-    assert manifest["training"]["data"]["count"] == 10397
-    assert isinstance(manifest["training"]["seed"], int)
-    assert manifest["results"]["data"]["count"] == 1902
-    assert manifest["results"]["attacks"][1]["settings"]["steps"] == 40
+    assert manifest.training["recipe"]["name"] == "paper"
+    assert manifest.training["data"]["count"] == 10397
+    assert isinstance(manifest.training["seed"], int)
+    assert manifest.results["data"]["count"] == 1902
+    assert manifest.results["attacks"][1]["settings"]["steps"] == 40
 
 
 def test_a_manifest_from_before_the_renaming_is_read_under_todays_names(package):
     written = json.loads((package.directory / "manifest.json").read_text())
     assert "num_parameters" not in written
-    assert package.manifest["num_parameters"] == written["learnable_numbers"] == 4810
-    assert "learnable_numbers" not in package.manifest
+    assert package.manifest.num_parameters == written["learnable_numbers"] == 4810
+    assert "learnable_numbers" not in package.manifest.to_dict()
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -61,7 +61,7 @@ def test_a_missing_file_is_named(copy):
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("{", "not JSON"), ("{}", "lacks name"), ("[]", "lacks name")],
+    [("{", "not JSON"), ("{}", "lacks name"), ("[]", "not a JSON object")],
 )
 def test_a_broken_manifest_is_refused(copy, content, complaint):
     (copy / "manifest.json").write_text(content)

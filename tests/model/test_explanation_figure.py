@@ -51,7 +51,7 @@ def test_bars_add_up_to_the_logits_of_the_two_best_classes(engine, index):
 def test_its_title_is_the_sentence_and_names_answer_and_runner_up(engine):
     image, trace = explained(engine, 0)
     figure = explanation_figure(image, trace, engine.labels, engine.shapes_per_class)
-    sentence = explanation_sentence(trace, engine.labels, engine.shapes_per_class)
+    sentence = explanation_sentence(trace, engine.labels)
     first, second = (engine.labels[index] for index in np.argsort(trace["logits"])[::-1][:2])
     assert ElementTree.fromstring(figure).find(f"{SVG}title").text == sentence
     assert sentence.startswith(f"{first}, not {second}:")
@@ -64,3 +64,14 @@ def test_it_loads_nothing_from_elsewhere_and_escapes_labels(engine):
     assert "href" not in figure
     assert "<b>" not in figure
     assert any("<b>&" in text for text in texts(figure))
+
+
+def test_the_shape_that_is_named_adds_most_even_where_own_shapes_are_silent():
+    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10-certified" / "2"))
+    for index in (0, 7, 300, 900):
+        _, trace = explained(engine, index)
+        named = re.findall(r"shape (\d+) adds (\S+)", explanation_sentence(trace, engine.labels))
+        for (shape, adds), label in zip(named, np.argsort(trace["logits"])[::-1][:2], strict=True):
+            most = trace["contributions"][label].max()
+            assert trace["contributions"][label, int(shape)] == most
+            assert number(adds) == pytest.approx(most, abs=0.005)

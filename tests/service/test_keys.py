@@ -51,7 +51,15 @@ def test_no_other_key_opens_anything(locked, three, headers):
 
 
 def test_health_and_documentation_stay_open(locked):
-    for path in ("/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"):
+    for path in (
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/",
+        "/page/page.js",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+    ):
         assert locked.get(path).status_code == 200, path
 
 

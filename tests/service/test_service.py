@@ -69,7 +69,7 @@ def test_models_are_listed_with_manifests(client, package):
     assert package.digest in [model.digest for model in listed.models]
     details = ModelDetails.model_validate_json(client.get("/v1/models/mnist-3v5").content)
     assert details.labels == [3, 5]
-    assert details.manifest == package.manifest
+    assert details.manifest == package.manifest.to_dict()
 
 
 def test_live_and_ready(client):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from model.frozen import FrozenNetwork
 from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
+from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.network import NetworkConfig, WhiteBoxNetwork
 from model.package import Label
@@ -69,7 +70,9 @@ class AblatedNetwork(nn.Module):
     def freeze(self) -> FrozenNetwork | None:
         """Returns the network as plain tensors if all four layers are there, else None."""
         two_step, convolutional = self.two_step, self.convolutional
-        if isinstance(two_step, TwoStepLayer) and isinstance(convolutional, ConvolutionalLayer):
+        if isinstance(two_step, (TwoStepLayer, MultiStepLayer)) and isinstance(
+            convolutional, ConvolutionalLayer
+        ):
             rows = self.logical.expand()
             return FrozenNetwork(two_step.terms(), convolutional.expand(), self.affine.expand(), rows)
         return None
@@ -77,7 +80,7 @@ class AblatedNetwork(nn.Module):
     def project_(self) -> None:
         """Brings the layers that are there back into their allowed sets."""
         for layer in self.children():
-            if isinstance(layer, (TwoStepLayer, ConvolutionalLayer, AffineLayer)):
+            if isinstance(layer, (TwoStepLayer, MultiStepLayer, ConvolutionalLayer, AffineLayer)):
                 layer.project_()
 
     def num_parameters(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.package import Label, with_image_size
+from model.network_config import Label, with_image_size
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.frozen import Expanded, Inference
 from model.layers.semantic import l2_normalised
-from model.package import TYPICALITY_SCORE
+from model.manifest import TYPICALITY_SCORE
 from model.typicality import Typicality, TypicalityConfig, Weights, pooled_maps
 from training.data.dataset import Dataset
 

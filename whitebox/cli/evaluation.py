@@ -191,7 +191,7 @@ def _training_of(target: Path) -> dict[str, Any]:
     """Returns recipe and seed of a package or a run."""
     from training.train import Run
 
-    training = read_package(target).manifest["training"] if _is_package(target) else None
+    training = read_package(target).manifest.training if _is_package(target) else None
     return dict(training or Run(target).description())
 
 

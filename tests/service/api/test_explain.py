@@ -53,6 +53,16 @@ def test_answer_follows_its_schema(client, digits):
     ExplainResponse.model_validate_json(answer.content)
 
 
+def test_explanation_shows_what_the_network_was_given(client, three):
+    (explanation,) = ask(client, [three], include=["image"])
+    assert np.array_equal(np.float32(explanation["image"]), np.float32(three))
+    large = io.BytesIO()
+    Image.fromarray(np.uint8(np.array(three) * 255)).resize((140, 140)).save(large, "PNG")
+    (explanation,) = ask(client, [{"png": base64.b64encode(large.getvalue()).decode()}], include=["image"])
+    assert explanation["preprocessed"]
+    assert ask(client, [explanation["image"]], include=["claims"])[0]["logits"] == explanation["logits"]
+
+
 def test_trace_of_the_server_is_the_networks(client, frozen, images):
     (explanation,) = ask(client, images[3].tolist())
     trace = frozen.trace(images[3:4])
@@ -108,3 +118,22 @@ def test_unknown_parts_are_refused_by_place(client, three, body, place):
     answer = client.post("/v1/explain", json={"images": [three], **body})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == place
+
+
+def test_sheet_carries_shares_of_shapes_to_the_pixels(client, three):
+    """With the kernels of the sheet anyone can compute what the service says of the two-step map."""
+    sheet = client.get("/v1/models/mnist-3v5/sheet").json()
+    kernels = np.array(sheet["kernels"])
+    (explanation,) = ask(client, [three])
+    bright = {name: np.array(values) for name, values in explanation["bright"].items()}
+    reach = kernels.shape[-1] // 2
+    for label, claim in explanation["claims"].items():
+        carried = np.zeros((28 + 2 * reach, 28 + 2 * reach))
+        for shape, contribution in zip(explanation["shapes"], claim["contributions"], strict=True):
+            weight = contribution / shape["activation"] if shape["activation"] > 0 else 0.0
+            spread = weight * np.array(shape["template"]) / kernels.shape[-1]
+            for y, x in np.argwhere(bright["values"] > 0):
+                taps = kernels[bright["kernel"][y, x], bright["rotation"][y, x]]
+                carried[y : y + 2 * reach + 1, x : x + 2 * reach + 1] += spread[y, x] * taps
+        share = carried[reach:-reach, reach:-reach] * np.array(explanation["two_step"])
+        assert np.allclose(share, explanation["attribution"][label]["two_step"], atol=1e-4)

@@ -28,7 +28,8 @@ def json_bodies(document: dict) -> list[tuple[str, dict]]:
 
 def test_operations_are_named_as_clients_call_them(document):
     assert set(operations(document)) == {
-        "predict", "explain", "attack", "certify", "list_models", "get_model", "v1_predict", "v1_explain",
+        "predict", "explain", "attack", "certify", "list_models", "get_model", "get_model_sheet",
+        "v1_predict", "v1_explain",
         "v2_server_metadata", "v2_model_metadata", "v2_model_version_metadata", "v2_model_ready",
         "v2_model_version_ready", "v2_model_infer", "v2_model_version_infer", "v2_repository_index",
         "v2_repository_load", "v2_repository_unload", "live", "ready", "get_metrics",

@@ -1,0 +1,43 @@
+// Pictures from files, the clipboard and the samples.
+import { show } from "../asking";
+import { update } from "../state";
+import { Problem } from "../api";
+
+const TYPES = ["image/png", "image/jpeg", "image/webp"];
+
+export async function showPicture(file: File | Blob, name = file instanceof File ? file.name : "pasted image", sample: string | null = null): Promise<void> {
+  if (!TYPES.includes(file.type)) {
+    update({ problem: new Problem(415, "invalid-input", `${name} is not a PNG, JPEG or WebP image`), prediction: null, explanation: null });
+    return;
+  }
+  try {
+    const bitmap = await createImageBitmap(file);
+    show({ strokes: [], picture: { name, blob: file, bitmap } }, { sample });
+  } catch {
+    update({ problem: new Problem(422, "invalid-input", `${name} is not a readable image`), prediction: null, explanation: null });
+  }
+}
+
+export async function showSample(name: string): Promise<void> {
+  const response = await fetch(`/page/samples/${encodeURIComponent(name)}.png`);
+  if (response.ok) await showPicture(await response.blob(), `sample ${name}`, name);
+}
+
+/** Pictures may be dropped and pasted anywhere on the page. */
+export function takeDropsAndPastes(): void {
+  const first = (items: DataTransfer | null): File | undefined => [...(items?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? items?.files[0];
+  document.addEventListener("paste", (event) => {
+    const file = first(event.clipboardData);
+    if (file) void showPicture(file);
+  });
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.add("is-dropping");
+  });
+  for (const end of ["dragleave", "drop"]) document.addEventListener(end, () => document.body.classList.remove("is-dropping"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const file = first(event.dataTransfer);
+    if (file) void showPicture(file);
+  });
+}

@@ -1,0 +1,50 @@
+// The state in the URL's fragment, which never leaves the browser: a link shows what the sender saw.
+import { compareWith, show } from "./asking";
+import { decodeStrokes, encodeStrokes } from "./drawing";
+import { showSample } from "./pictures/files";
+import { current, NO_ATTACK, update, type State } from "./state";
+
+export interface Place { model: string | null; version: string | null }
+
+export function writeUrl(state: State): void {
+  const { model, sample, drawing, rival, epsilon, attack } = state;
+  if (!model) return;
+  const told = new URLSearchParams({ model: model.name, version: model.version });
+  if (sample) told.set("sample", sample);
+  else if (drawing.strokes.length) told.set("strokes", encodeStrokes(drawing.strokes));
+  if (rival !== null) told.set("against", rival);
+  told.set("epsilon", epsilon.toFixed(3));
+  const { attack: name, norm, epsilon: strength } = attack.options;
+  told.set("attack", `${name},${norm},${strength.toFixed(2)}`);
+  const hash = `#${told}`;
+  if (hash !== location.hash) history.replaceState(null, "", hash);
+}
+
+export function placeInUrl(): Place {
+  const told = new URLSearchParams(location.hash.slice(1));
+  return { model: told.get("model"), version: told.get("version") };
+}
+
+/** Shows what the URL tells of; a first visit shows a sample, so that there is something to see. */
+export async function restoreFromUrl(): Promise<void> {
+  const told = new URLSearchParams(location.hash.slice(1));
+  const epsilon = Number(told.get("epsilon") ?? current().epsilon);
+  if (Number.isFinite(epsilon)) update({ epsilon: Math.min(0.5, Math.max(0, epsilon)) });
+  const [name, norm, strength] = (told.get("attack") ?? "").split(",");
+  if (name && (norm === "linf" || norm === "l2") && Number.isFinite(Number(strength))) {
+    update({ attack: { ...NO_ATTACK, options: { attack: name, norm, epsilon: Number(strength) } } });
+  }
+  const strokes = told.get("strokes");
+  if (strokes) {
+    try {
+      show({ strokes: decodeStrokes(strokes), picture: null }, { remember: false });
+    } catch {
+      update({ notice: "The link's drawing cannot be read." });
+    }
+  } else {
+    await showSample(told.get("sample") ?? "3-0");
+    update({ history: [] });
+  }
+  const against = told.get("against");
+  if (against !== null) compareWith(against);
+}

@@ -1,0 +1,64 @@
+// The model: what it is, what it holds, how it came to be.
+import { html, nothing, type TemplateResult } from "lit-html";
+import type { Grid, Sheet } from "../api";
+import { count, signed, strongest } from "../numbers";
+import "../pictures/pixel-map";
+import type { MapData } from "../pictures/pixel-map";
+import { rotationsOf } from "./see";
+import type { State } from "../state";
+
+export function modelView(state: State): TemplateResult {
+  const { details, model } = state;
+  return html`<section id="model" aria-labelledby="model-title">
+    <header class="section-head">
+      <h2 id="model-title">The model</h2>
+      <p class="says">${details ? html`<strong>${details.name}</strong>, version ${details.version}, tells ${list(details.labels.map(String))} apart${details.manifest.num_parameters === undefined ? "" : ` with ${count(details.manifest.num_parameters)} parameters`}. Whatever it is shown, it says one of these.` : (model?.name ?? "No model is loaded.")}</p>
+    </header>
+    ${details ? facts(state) : nothing}
+    ${state.sheet ? sheet(state, state.sheet) : nothing}
+  </section>`;
+}
+
+const list = (words: string[]): string => (words.length > 2 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words.join(" and "));
+
+function facts({ details }: State): TemplateResult {
+  const { manifest, digest } = details!;
+  const { config, training } = manifest;
+  const number = (name: string): string => String(config[name] ?? "\u2013");
+  const shapes = Number(config["shapes_per_class"] ?? 0) * details!.labels.length;
+  const rows: [string, string][] = [
+    ["image", `${number("height") === "\u2013" ? 28 : number("height")} \u00d7 ${number("width") === "\u2013" ? 28 : number("width")}, grey`],
+    ["kernels", `${number("kernels")} of ${number("kernel_size")} \u00d7 ${number("kernel_size")}, in ${number("rotations")} rotations`],
+    ["shapes", `${shapes} of ${number("shape_size")} \u00d7 ${number("shape_size")}, in ${number("poses")} poses each`],
+    ["recipe", `${training?.recipe?.title ?? training?.recipe?.name ?? "\u2013"}${training?.recipe?.epochs ? `, ${training.recipe.epochs} epochs` : ""}, seed ${training?.seed ?? "\u2013"}`],
+    ["trained on", training?.data ? `${training.data.source}: ${count(training.data.count ?? 0)} images` : "\u2013"],
+    ["digest", digest],
+  ];
+  return html`<dl class="facts">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+}
+
+const MANY = 24;
+const drawn = new WeakMap<object, MapData>();
+function signedMap(of: Grid, most?: number): MapData {
+  if (!drawn.has(of)) drawn.set(of, { ink: of.map((row) => row.map(() => 0)), signed: of, most: most ?? strongest(of.flat()) });
+  return drawn.get(of)!;
+}
+
+function sheet(state: State, { kernels, shapes, rows }: Sheet): TemplateResult {
+  const rotations = rotationsOf(state);
+  const every = Math.max(1, Math.round(rotations / 8));
+  const list = html`<div class="shape-sheet">${shapes.map(({ speaks_for, base }, index) => html`<figure>
+      <pixel-map class="small" role="img" aria-label="shape ${index} of ${speaks_for}" .data=${signedMap(base)}></pixel-map>
+      <figcaption>${index}, of ${speaks_for}<br /><span class="muted">${signed(rows[String(speaks_for)]![index]!, 2)}</span></figcaption>
+    </figure>`)}</div>`;
+  return html`<div class="sheet">
+    <h3>Kernels, in ${every === 1 ? `all ${rotations}` : `every ${every}th of ${rotations}`} rotations</h3>
+    <p class="muted">Each is laid on every patch of the two-step map; the best of all gives the bright map.</p>
+    ${kernels.map((turned, kernel) => html`<div class="kernel-row" role="img" aria-label="kernel ${kernel} in its rotations">
+      ${turned.filter((_, at) => at % every === 0).map((taps) => html`<pixel-map class="small" .data=${signedMap(taps, strongest(kernels[kernel]!.flat(2)))}></pixel-map>`)}
+    </div>`)}
+    <h3>Shapes, and the weight of each for its own class</h3>
+    <p class="muted">Where ink speaks for a shape it is blue and solid, where against, orange and hatched.</p>
+    ${shapes.length > MANY ? html`<details><summary>all ${shapes.length} shapes</summary>${list}</details>` : list}
+  </div>`;
+}
