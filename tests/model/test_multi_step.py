@@ -1,4 +1,4 @@
-"""The multi-step layer: its plateaus, its order, exact intervals, and the two-step layer as its special case."""
+"""The multi-step layer: its plateaus, its order, exact intervals; the two-step layer is its special case."""
 
 import itertools
 
