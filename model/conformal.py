@@ -10,14 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def p_values(scores: ArrayLike, calibration: Sequence[float] | NDArray[np.floating]) -> NDArray[np.float64]:
+def p_values(
+    scores: ArrayLike, calibration: Sequence[float] | NDArray[np.floating], shift: float = 1.0
+) -> NDArray[np.float64]:
     """Returns (1 + calibration scores at least as large) / (1 + their number), for each score.
+
+    With a `shift` they are so many times as large, 1 at most. The promise then also holds for images of which
+    any kind is at most so many times more frequent than among the calibration's: the share alpha / shift of
+    those becomes at most alpha.
 
     Args:
         scores: Any shape; a larger one is more unusual. What is no number is most unusual.
         calibration: Scores of held-out genuine images, from the smallest.
+        shift: 1 or more.
     """
     ordered = np.asarray(calibration, np.float64)
     values = np.nan_to_num(np.asarray(scores, np.float64), nan=np.inf)
     smaller = np.searchsorted(ordered, values, side="left")
-    return (1 + len(ordered) - smaller) / (1 + len(ordered))
+    found: NDArray[np.float64] = shift * (1 + len(ordered) - smaller) / (1 + len(ordered))
+    return np.minimum(found, 1)

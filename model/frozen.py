@@ -1,6 +1,7 @@
 """The network for inference: poses expanded once into plain tensors, and the trace of a prediction."""
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,41 +57,37 @@ class Trace:
         return tuple(field.name for field in fields(cls))
 
 
-class FrozenNetwork(nn.Module):
-    """A trained network as plain tensors; the same logits as the `WhiteBoxNetwork` it came from.
+class Inference(NamedTuple):
+    """What a prediction and its typicality need: logits (N, C) and the bright map (N, 1, H, W)."""
 
-    Args:
+    logits: Tensor
+    bright: Tensor
+
+
+class Expanded(NamedTuple):
+    """A network as plain tensors, its poses expanded.
+
+    Attributes:
         terms: The two-step layer's closed form.
         kernels: (filters, rotations, k, k).
         templates: (shapes, poses, H, W).
         rows: (classes, poses, shapes).
     """
 
-    def __init__(self, terms: TwoStepTerms, kernels: Tensor, templates: Tensor, rows: Tensor) -> None:
-        super().__init__()
-        for name, value in terms._asdict().items():
-            self.register_buffer(f"two_step_{name}", value.detach().clone())
-        self.register_buffer("kernels", kernels.detach().clone())
-        self.register_buffer("templates", templates.detach().clone())
-        self.register_buffer("rows", rows.detach().clone())
-        self.kernels: Tensor
-        self.templates: Tensor
-        self.rows: Tensor
+    terms: TwoStepTerms
+    kernels: Tensor
+    templates: Tensor
+    rows: Tensor
 
-    @property
-    def terms(self) -> TwoStepTerms:
-        """The closed form of the two-step layer."""
-        return TwoStepTerms(*(getattr(self, f"two_step_{name}") for name in TwoStepTerms._fields))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
+    def infer(self, image: Tensor) -> Inference:
+        """Returns the forward pass of images (N, 1, H, W) in [0, 1]."""
         return self.behind_two_step(two_step(image, self.terms))
 
-    def behind_two_step(self, pixels: Tensor) -> Tensor:
-        """Maps two-step maps (N, 1, H, W) in [-1, 1] to logits (N, classes)."""
+    def behind_two_step(self, pixels: Tensor) -> Inference:
+        """Returns the forward pass of two-step maps (N, 1, H, W) in [-1, 1]."""
         bright = bright_map(pixels, self.kernels.flatten(0, 1)).value
         shapes = match_shapes(bright, self.templates).activation
-        return match_classes(shapes, self.rows).logit
+        return Inference(match_classes(shapes, self.rows).logit, bright)
 
     def trace(self, image: Tensor) -> Trace:
         """Returns the forward pass of images (N, 1, H, W) with all intermediate results."""
@@ -132,6 +129,50 @@ class FrozenNetwork(nn.Module):
         spread = weight.flatten(2)[:, :, None] * taps[:, None]  # (N, C, k * k, H * W)
         shape = weight.shape
         return F.fold(spread.flatten(1, 2), shape[2:], side, padding=side // 2)  # (N, C, H, W)
+
+
+class FrozenNetwork(nn.Module):
+    """A trained network as plain tensors; the same logits as the `WhiteBoxNetwork` it came from.
+
+    Args:
+        terms: As `Expanded` has it, and so on.
+        kernels: (filters, rotations, k, k).
+        templates: (shapes, poses, H, W).
+        rows: (classes, poses, shapes).
+    """
+
+    def __init__(self, terms: TwoStepTerms, kernels: Tensor, templates: Tensor, rows: Tensor) -> None:
+        super().__init__()
+        for name, value in terms._asdict().items():
+            self.register_buffer(f"two_step_{name}", value.detach().clone())
+        self.register_buffer("kernels", kernels.detach().clone())
+        self.register_buffer("templates", templates.detach().clone())
+        self.register_buffer("rows", rows.detach().clone())
+        self.kernels: Tensor
+        self.templates: Tensor
+        self.rows: Tensor
+
+    @property
+    def terms(self) -> TwoStepTerms:
+        """The closed form of the two-step layer."""
+        return TwoStepTerms(*(getattr(self, f"two_step_{name}") for name in TwoStepTerms._fields))
+
+    @property
+    def expanded(self) -> Expanded:
+        """The tensors."""
+        return Expanded(self.terms, self.kernels, self.templates, self.rows)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Maps images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
+        return self.expanded.infer(image).logits
+
+    def behind_two_step(self, pixels: Tensor) -> Tensor:
+        """Maps two-step maps (N, 1, H, W) in [-1, 1] to logits (N, classes)."""
+        return self.expanded.behind_two_step(pixels).logits
+
+    def trace(self, image: Tensor) -> Trace:
+        """Returns the forward pass of images (N, 1, H, W) with all intermediate results."""
+        return self.expanded.trace(image)
 
 
 def _chosen(expanded: Tensor, pose: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ PROGRAM = "network.pt2"
 PREDICT_GRAPH = "predict.onnx"
 EXPLAIN_GRAPH = "explain.onnx"
 FILES = (WEIGHTS, PROGRAM, PREDICT_GRAPH, EXPLAIN_GRAPH)
+# The third output of predict.onnx, where there is one.
+TYPICALITY_SCORE = "typicality_score"
 
 MOST_BYTES = 2**20
 _DEEPEST, _MOST_VALUES, _LONGEST_TEXT = 16, 50_000, 4096
@@ -83,7 +85,7 @@ class TypicalityWeights(_Section):
     """What the terms of a typicality score count (`model.typicality.Weights`)."""
 
     logit: float
-    explained: float
+    ink: float
 
 
 class TypicalityCalibration(_Section):
@@ -93,12 +95,14 @@ class TypicalityCalibration(_Section):
         output: Of predict.onnx, the score of each image.
         weights: Of the score's terms.
         prototypes: How many the score compares with.
+        shift: What p-values are multiplied by (`model.conformal`).
         calibration: Scores of held-out genuine images, from the smallest.
     """
 
     output: Literal["typicality_score"]
     weights: TypicalityWeights
     prototypes: Annotated[int, Field(ge=1, le=100_000)]
+    shift: Annotated[float, Field(ge=1, le=1000)]
     calibration: Annotated[tuple[float, ...], Field(min_length=1, max_length=10_000)]
 
     @field_validator("calibration")

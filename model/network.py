@@ -3,7 +3,7 @@
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from model.frozen import FrozenNetwork
+from model.frozen import Expanded, FrozenNetwork
 from model.layers.affine import AffineLayer
 from model.layers.convolutional import ConvolutionalLayer
 from model.layers.logical import LogicalLayer
@@ -58,11 +58,15 @@ class WhiteBoxNetwork(nn.Module):
         """Returns the number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def freeze(self) -> FrozenNetwork:
-        """Returns the network with its poses expanded once, detached from this one."""
-        return FrozenNetwork(
+    def expand(self) -> Expanded:
+        """Returns the network with its poses expanded, as functions of its parameters."""
+        return Expanded(
             self.two_step.terms(),
             self.convolutional.expand(),
             self.affine.expand(),
             self.logical.expand(),
         )
+
+    def freeze(self) -> FrozenNetwork:
+        """Returns the network with its poses expanded once, detached from this one."""
+        return FrozenNetwork(*self.expand())

@@ -4,7 +4,7 @@
         manifest.json        name, version, labels, config, digests, how it was trained, results
         weights.safetensors  the parameters
         network.pt2          torch.export program, dynamic batch
-        predict.onnx         image -> logits, probabilities
+        predict.onnx         image -> logits, probabilities, typicality_score
         explain.onnx         image -> everything that a trace holds
 
 This module needs neither torch nor onnxruntime. Files are read only through `ModelPackage.read`, which

@@ -28,6 +28,15 @@ class PlacedError(BaseModel):
     msg: str
 
 
+class PlacedBox(BaseModel):
+    """A rectangle in a picture, in pixels of the picture as it is seen, upright."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 class Problem(Exception):  # noqa: N818 (RFC 9457's word)
     """Base of all errors that a client sees.
 
@@ -64,9 +73,19 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's word)
 
 
 class InvalidInput(Problem):
-    """The request can be read but not answered."""
+    """The request can be read but not answered.
+
+    Attributes:
+        boxes: In a picture that shows not one sign but several: where they are.
+    """
 
     slug, title, status = "invalid-input", "The input is not valid", 422
+    boxes: Sequence[PlacedBox] = ()
+
+    def body(self) -> dict[str, Any]:
+        """Returns the problem as plain JSON values."""
+        boxes = {"boxes": [box.model_dump() for box in self.boxes]} if self.boxes else {}
+        return {**super().body(), **boxes}
 
 
 class UnsupportedMediaType(Problem):
@@ -180,10 +199,20 @@ def invalid_input(errors: Sequence[ErrorDetails]) -> InvalidInput:
     return InvalidInput(f"{where}: {first.msg}{more}", placed)
 
 
-def invalid_at(loc: list[str | int], message: str) -> InvalidInput:
-    """Returns the problem of one place in the input; an empty place is the body itself."""
+def invalid_at(
+    loc: list[str | int], message: str, boxes: Sequence[tuple[int, int, int, int]] = ()
+) -> InvalidInput:
+    """Returns the problem of one place in the input; an empty place is the body itself.
+
+    Args:
+        loc: The place.
+        message: What is wrong there.
+        boxes: Left, top, width and height of what was found in a picture.
+    """
     where = ".".join(map(str, loc)) or "the body"
-    return InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
+    problem = InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
+    problem.boxes = [PlacedBox(**dict(zip(PlacedBox.model_fields, box, strict=True))) for box in boxes]
+    return problem
 
 
 def _in_image(loc: Sequence[str | int]) -> bool:

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."
     )
     max_png_pixels: int = Field(default=16_000_000, ge=784, description="Pixels of one file once unpacked.")
+    typicality_level: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="An image whose p-value is at most this is untypical, where a request says nothing else.",
+    )
     request_timeout_ms: int = Field(
         default=10_000, ge=1, description="Deadline of a predict or explain request that names none."
     )

@@ -1,5 +1,6 @@
 """From a finished run to a model package: weights, torch.export program, two ONNX graphs, manifest."""
 
+import copy
 import io
 import json
 import logging
@@ -7,14 +8,15 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from model.frozen import FrozenNetwork, Trace
+from model.frozen import Trace
+from model.manifest import TYPICALITY_SCORE
 from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
@@ -24,7 +26,10 @@ from model.package import (
     ModelPackage,
     write_package,
 )
-from model.typicality import Typicality, TypicalPredictor
+from model.typicality import Typicality, TypicalityConfig
+from training.data import DataError, Dataset
+from training.data.mnist import SAMPLE_SOURCE
+from training.networks.typicality import fit_typicality
 from training.train import Run
 from training.versions import code_versions
 
@@ -33,52 +38,125 @@ _REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
 
+# Graphs hold the parameters and how poses are expanded; onnxruntime expands them once, when it loads a graph.
+# A graph of the expanded templates would be 25 times as large (docs/decisions/0019).
+
+
 class Predictor(nn.Module):
-    """What `predict.onnx` computes: logits and probabilities."""
+    """What `predict.onnx` computes: logits, probabilities, and with a typicality scores."""
 
-    def __init__(self, network: FrozenNetwork) -> None:
+    def __init__(self, network: WhiteBoxNetwork, typicality: Typicality | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.typicality = network, typicality
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, 1, 28, 28) to logits and probabilities, both (N, classes)."""
-        logits = self.network(image)
-        return logits, logits.softmax(dim=1)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what `forward` returns."""
+        names = ("logits", "probabilities")
+        return names if self.typicality is None else (*names, TYPICALITY_SCORE)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Maps (N, 1, H, W) to logits and probabilities (N, classes) and scores (N,)."""
+        inferred = self.network.expand().infer(image)
+        found = inferred.logits, inferred.logits.softmax(dim=1)
+        return found if self.typicality is None else (*found, self.typicality(inferred))
 
 
 class Explainer(nn.Module):
     """What `explain.onnx` computes: the parts of a trace in the order of `Trace.names()`."""
 
-    def __init__(self, network: FrozenNetwork) -> None:
+    def __init__(self, network: WhiteBoxNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Maps (N, 1, 28, 28) to the trace."""
-        trace = self.network.trace(image)
+        """Maps (N, 1, H, W) to the trace."""
+        trace = self.network.expand().trace(image)
         return tuple(getattr(trace, name) for name in Trace.names())
 
 
-def export_run(run: Run, directory: Path) -> ModelPackage:
-    """Writes the package of a finished run to `directory`, which ends in NAME/VERSION.
+class Trained(NamedTuple):
+    """What a package is made from.
+
+    Attributes:
+        network: The network.
+        training: How it was trained: recipe, seed, data, validation data, code.
+        results: What was measured of it, if anything.
+    """
+
+    network: WhiteBoxNetwork
+    training: Mapping[str, Any]
+    results: Mapping[str, Any] | None
+
+    @classmethod
+    def from_run(cls, run: Run) -> "Trained":
+        """Reads a finished run.
+
+        Raises:
+            RunError: The run is not finished, or its network is not a white-box network.
+        """
+        training = {**run.description(), "code": code_versions()}
+        results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
+        return cls(run.load_white_box(), training, results)
+
+    @classmethod
+    def from_package(cls, package: ModelPackage) -> "Trained":
+        """Reads a package, to export its network again as the next version.
+
+        Raises:
+            PackageError: The weights are missing or damaged.
+        """
+        manifest = package.manifest
+        return cls(WhiteBoxNetwork.from_package(package), manifest.training or {}, manifest.results)
+
+
+def export(
+    trained: Trained,
+    directory: Path,
+    train: Dataset,
+    held_out: Dataset,
+) -> ModelPackage:
+    """Writes a package to `directory`, which ends in NAME/VERSION.
+
+    Args:
+        trained: What to export.
+        directory: Where.
+        train: The images that the network was trained on: what is typical is learned from them.
+        held_out: Images that it was not trained on: the typicality is calibrated on them.
 
     Raises:
-        RunError: The run is not finished, or its network is not a white-box network.
+        DataError: The images are not those that the network was trained on.
         PackageError: The directory exists or is not named NAME/VERSION.
     """
-    description = run.description()
-    network = run.load_white_box()
-    config = network.config
-    results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
+    for recorded, dataset in (("data", train), ("validation", held_out)):
+        _check_origin(trained.training[recorded], dataset)
+    network = trained.network
+    fitted = fit_typicality(network.freeze().expanded, train, held_out, TypicalityConfig())
     manifest = {
-        "labels": list(config.labels),
-        "config": config.to_dict(),
-        "input": {"height": config.height, "width": config.width},
+        "labels": list(network.config.labels),
+        "config": network.config.to_dict(),
+        "input": {"height": network.config.height, "width": network.config.width},
+        "preprocessing": _preprocessing(trained.training["data"]["source"]),
+        "typicality": fitted.manifest(),
         "num_parameters": network.num_parameters(),
-        "training": {**description, "code": code_versions()},
-        "results": results,
+        "training": dict(trained.training),
+        "results": trained.results,
     }
-    return write_package(directory, manifest, package_files(network))
+    return write_package(directory, manifest, package_files(network, fitted.typicality))
+
+
+def _check_origin(recorded: Mapping[str, Any], dataset: Dataset) -> None:
+    if recorded["sha256"] != dataset.digest:
+        raise DataError(
+            f"The network was trained with {recorded['source']} ({recorded['count']:,} images); these are "
+            f"others, {dataset.source} ({len(dataset):,}). Name their directory with --data-dir."
+        )
+
+
+def _preprocessing(source: str) -> dict[str, Any]:
+    """Returns how a file becomes what a network that was trained on these images reads."""
+    is_mnist = source.startswith(("MNIST", SAMPLE_SOURCE))
+    return {"name": "handwritten-digit", "box": 20} if is_mnist else {"name": "resize"}
 
 
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,27 +166,22 @@ def _results(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def package_files(network: WhiteBoxNetwork, typicality: Typicality | None = None) -> dict[str, bytes]:
     """Returns the bytes of every file of a package; with a typicality, predictions have a score."""
-    frozen, size = network.freeze().eval(), (network.config.height, network.config.width)
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    size = network.config.height, network.config.width
+    predictor = Predictor(network, typicality)
     return {
         WEIGHTS: save(network.state_dict()),
-        PROGRAM: _program(frozen, size),
-        PREDICT_GRAPH: _predict_graph(frozen, typicality, size),
-        EXPLAIN_GRAPH: onnx_graph(Explainer(frozen), Trace.names(), size),
+        PROGRAM: _program(network, size),
+        PREDICT_GRAPH: onnx_graph(predictor, predictor.outputs, size),
+        EXPLAIN_GRAPH: onnx_graph(Explainer(network), Trace.names(), size),
     }
-
-
-def _predict_graph(network: FrozenNetwork, typicality: Typicality | None, size: tuple[int, int]) -> bytes:
-    outputs = ("logits", "probabilities")
-    if typicality is None:
-        return onnx_graph(Predictor(network), outputs, size)
-    return onnx_graph(TypicalPredictor(network, typicality), (*outputs, "typicality_score"), size)
 
 
 def _example(size: tuple[int, int]) -> Tensor:
     return torch.zeros(2, 1, *size)
 
 
-def _program(network: FrozenNetwork, size: tuple[int, int]) -> bytes:
+def _program(network: WhiteBoxNetwork, size: tuple[int, int]) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
     with _without_torchs_warnings():
         program = torch.export.export(network, (_example(size),), dynamic_shapes=shapes)

@@ -8,7 +8,14 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from model.attacks.settings import AttackSettings
-from service.api.dependencies import AttackDeadline, AttackWorkers, Context, CurrentSettings, Models
+from service.api.dependencies import (
+    AttackDeadline,
+    AttackWorkers,
+    Context,
+    CurrentSettings,
+    Models,
+    typicality_level,
+)
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import AttackRequest, AttackResponse
 from service.codecs.json_images import decode_images
@@ -78,8 +85,10 @@ def _label(body: AttackRequest, models: ModelRepository, settings: Settings) -> 
     if body.steps is not None and body.steps > most:
         raise invalid_at(["steps"], f"at most {most} steps are allowed")
     engine = models.get(body.model, body.version).engine
-    decoded = decode_images(body.images, settings.max_attack_images, settings.max_png_pixels)
-    return label_images(engine, decoded, body.labels)
+    decoded = decode_images(
+        body.images, settings.max_attack_images, settings.max_png_pixels, preprocess=body.preprocess
+    )
+    return label_images(engine, decoded, body.labels, typicality_level(body, settings))
 
 
 def _settings_of(body: AttackRequest) -> AttackSettings:
@@ -114,7 +123,7 @@ def _with_predictions(labelled: LabelledImages, results: Sequence[Mapping[str, A
     """Adds to what the workers found what the served model itself says of it."""
     images = np.array([result["image"] for result in results], np.float32).reshape(-1, 28, 28)
     engine = labelled.engine
-    adversarial = predictions(engine.labels, *engine.predict(images))
+    adversarial = predictions(engine.labels, engine.predict(images), labelled.level)
     found = zip(results, images, labelled.labels, labelled.predictions, adversarial, strict=True)
     return [
         {**result, "image": exact(image), "label": label, "original": before, "adversarial": after}

@@ -7,7 +7,14 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.api.dependencies import CertifyDeadline, CertifyWorkers, Context, CurrentSettings, Models
+from service.api.dependencies import (
+    CertifyDeadline,
+    CertifyWorkers,
+    Context,
+    CurrentSettings,
+    Models,
+    typicality_level,
+)
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import CertifyRequest, CertifyResponse
 from service.codecs.json_images import decode_images
@@ -15,7 +22,6 @@ from service.codecs.serialization import exact, model_ref, predictions
 from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json
-from service.inference.engine import Engine
 from service.inference.labelled_images import LabelledImages, label_images
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
@@ -51,7 +57,9 @@ async def certify(
 ) -> Response:
     """Prove that no image nearby is taken for something else, or show one that is.
 
-    The bound holds for every attack there is or will be. Where it proves nothing, a short attack looks
+    It proves that the answer does not *change*, not that it is *true*: a network that knows 3 and 5 may be
+    certified to call a 7 a 3; `typical` says whether the image looks like what it was trained on. The bound
+    holds for every attack there is or will be. Where it proves nothing, a short attack looks
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
@@ -65,7 +73,12 @@ async def certify(
     context.mark("infer")
     found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     results = [
-        {"label": label, "prediction": prediction, **_with_prediction(engine, assessment)}
+        {
+            "label": label,
+            "prediction": prediction,
+            "typical": prediction.get("typicality", {}).get("typical"),
+            **_with_prediction(labelled, assessment),
+        }
         for label, prediction, assessment in found
     ]
     return ArrayJSONResponse(
@@ -80,15 +93,18 @@ async def certify(
 
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
     engine = models.get(body.model, body.version).engine
-    decoded = decode_images(body.images, settings.max_certify_images, settings.max_png_pixels)
-    return label_images(engine, decoded, body.labels)
+    decoded = decode_images(
+        body.images, settings.max_certify_images, settings.max_png_pixels, preprocess=body.preprocess
+    )
+    return label_images(engine, decoded, body.labels, typicality_level(body, settings))
 
 
-def _with_prediction(engine: Engine, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
     """Adds to a counterexample what the served model itself says of it."""
     if (counterexample := assessment.get("counterexample")) is None:
         return assessment
     image = np.array(counterexample["image"], np.float32).reshape(1, 28, 28)
-    (prediction,) = predictions(engine.labels, *engine.predict(image))
+    engine = labelled.engine
+    (prediction,) = predictions(engine.labels, engine.predict(image), labelled.level)
     shown = {**counterexample, "image": exact(image[0]), "prediction": prediction}
     return {**assessment, "counterexample": shown}

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
+from service.api.schemas import InferenceOptions
 from service.errors import DeadlineExceeded
 from service.http.context import RequestContext, get_context
 from service.inference.model_repository import ModelRepository
@@ -108,3 +109,8 @@ def check_deadline(deadline: float) -> None:
     """
     if time.monotonic() > deadline:
         raise DeadlineExceeded("The request's time ran out before its turn came.")
+
+
+def typicality_level(options: InferenceOptions, settings: Settings) -> float:
+    """Returns the level of a request, or else the service's."""
+    return settings.typicality_level if options.typicality_level is None else options.typicality_level

@@ -4,9 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
-from service.api.dependencies import Context, CurrentSettings, Deadline, Models, check_deadline
+from service.api.dependencies import (
+    Context,
+    CurrentSettings,
+    Deadline,
+    Models,
+    check_deadline,
+    typicality_level,
+)
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import ExplainBody, ExplainOptions, ExplainResponse, with_query
+from service.api.schemas import ExplainBody, ExplainQuery, ExplainResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images
 from service.codecs.serialization import explanations, model_ref, outputs_of
 from service.http.responses import ArrayJSONResponse
@@ -30,7 +37,7 @@ _EXAMPLES = body_examples(
 )
 def explain(
     body: Annotated[ExplainBody, Body(openapi_examples=_EXAMPLES)],
-    query: Annotated[ExplainOptions, Query()],
+    query: Annotated[ExplainQuery, Query()],
     models: Models,
     settings: CurrentSettings,
     deadline: Deadline,
@@ -44,20 +51,22 @@ def explain(
     """
     context.mark("parse")
     options = query if isinstance(body, bytes) else with_query(body, query)
-    decoded = _decode(body, settings)
     model = models.get(options.model, options.version)
+    decoded = _decode(body, options.split, settings)
     check_deadline(deadline)
     trace = model.engine.explain(decoded.images, outputs_of(options.include))
-    trace["image"] = decoded.images
+    predicted = model.engine.predict(decoded.images)
+    level = typicality_level(options, settings)
     found = explanations(
-        model.engine.labels, trace, options.include, decoded.preprocessed, options.format == "png"
+        model.engine.labels, trace, predicted, level, decoded, options.include, options.format == "png"
     )
     response = ArrayJSONResponse({"model": model_ref(model.package), "explanations": found})
     context.mark("infer")
     return response
 
 
-def _decode(body: ExplainBody, settings: Settings) -> DecodedImages:
+def _decode(body: ExplainBody, split: bool, settings: Settings) -> DecodedImages:
     if isinstance(body, bytes):
-        return decode_file(body, settings.max_png_pixels)
-    return decode_images(body.images, settings.max_explain_images, settings.max_png_pixels)
+        return decode_file(body, settings.max_png_pixels, split=split)
+    most, most_pixels = settings.max_explain_images, settings.max_png_pixels
+    return decode_images(body.images, most, most_pixels, preprocess=body.preprocess, split=split)

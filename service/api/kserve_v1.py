@@ -53,15 +53,15 @@ async def v1_predict(
     context: Context,
 ) -> Response:
     """Say which digit each instance shows; instances are images as /v1/predict takes them."""
+    model = models.get(name)
     decoded = await off_the_loop(
         await request.body(),
         lambda: decode_images(body.instances, settings.max_images, settings.max_png_pixels, "instances"),
     )
-    model = models.get(name)
     context.mark("parse")
-    logits, probabilities = await model.batcher.predict(decoded.images, deadline)
+    predicted = await model.batcher.predict(decoded.images, deadline)
     context.mark("infer")
-    found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
+    found = predictions(model.engine.labels, predicted, settings.typicality_level, decoded)
     return ArrayJSONResponse({"predictions": found})
 
 
@@ -75,13 +75,13 @@ def v1_explain(
     context: Context,
 ) -> Response:
     """Say which digit each instance shows, and why: everything that /v1/explain tells."""
-    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
     engine = models.get(name).engine
+    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
     context.mark("parse")
     check_deadline(deadline)
     trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
-    trace["image"] = decoded.images
-    found = explanations(engine.labels, trace, TRACE_PARTS, decoded.preprocessed)
+    predicted, level = engine.predict(decoded.images), settings.typicality_level
+    found = explanations(engine.labels, trace, predicted, level, decoded, TRACE_PARTS)
     response = ArrayJSONResponse({"explanations": found})
     context.mark("infer")
     return response

@@ -35,7 +35,7 @@ EXAMPLE_PNG = (
     "j23FiA3aUBHI12sNMDh03jbl4nn1ZS7cru0k+twTg8FNfbKsjxRhZ0Y1Z/Q+IBTl5Xlico7BbVPoBHRx9Zp3BCuDb5GBVhUd"
     "1/UaOc56emMCYSn1kVPc4s8reLGtylkn+dnV3QFHC1tlc6HoywAAAABJRU5ErkJggg=="
 )
-EXAMPLE_IMAGE = {"png": EXAMPLE_PNG}
+EXAMPLE_IMAGE = {"image": EXAMPLE_PNG}
 
 # FastAPI knows one media type a body: what may come beside JSON is told here.
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

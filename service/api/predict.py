@@ -1,17 +1,23 @@
 """POST /v1/predict: the one handler that answers predictions, and its route in the documentation."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
-from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
-from service.api.dependencies import Context, ServiceState, State
+from service.api.dependencies import Context, ServiceState, State, typicality_level
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse, with_query
+from service.api.schemas import (
+    PredictBody,
+    PredictOptions,
+    PredictQuery,
+    PredictRequest,
+    PredictResponse,
+    with_query,
+)
 from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json
-from service.http.body import is_image_file, off_the_loop, parse_json
+from service.http.body import is_image_file, off_the_loop, parse_json, parse_query
 from service.http.context import RequestContext
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
@@ -21,7 +27,14 @@ router = APIRouter(tags=["predict"], route_class=JSONRoute)
 
 _EXAMPLES = body_examples(one_png={"images": [EXAMPLE_IMAGE]})
 _JSON = b"application/json"
-_QUERY = frozenset(ModelChoice.model_fields)
+_QUERY = frozenset(PredictQuery.model_fields)
+
+
+class _Asked(NamedTuple):
+    model: ServedModel
+    decoded: DecodedImages
+    level: float
+    show_images: bool = False
 
 
 class PredictHandler:
@@ -48,36 +61,45 @@ class PredictHandler:
         if scope["query_string"]:
             refuse_unknown_query(scope["query_string"], _QUERY)
         deadline = context.deadline(self._seconds)
-        model, decoded = await self._read(scope, body, context)
+        asked = await self._read(scope, body, context)
+        model = asked.model
         context.mark("parse")
-        logits, probabilities = await model.batcher.predict(decoded.images, deadline)
+        predicted = await model.batcher.predict(asked.decoded.images, deadline)
         context.mark("infer")
-        found = predictions(model.engine.labels, logits, probabilities, decoded.preprocessed)
+        found = predictions(model.engine.labels, predicted, asked.level, asked.decoded, asked.show_images)
         answer = to_json({"model": model_ref(model.package), "predictions": found})
         context.mark("answer")
         return answer
 
-    async def _read(
-        self, scope: Scope, body: bytes, context: RequestContext
-    ) -> tuple[ServedModel, DecodedImages]:
+    async def _read(self, scope: Scope, body: bytes, context: RequestContext) -> _Asked:
         if context.content_type == _JSON and not scope["query_string"]:
             lists = parse_number_lists(body, self._settings.max_images)
             if lists is not None:
-                images = DecodedImages(lists.images, [None] * len(lists.images))
-                return self._state.models.get(lists.model, lists.version), images
-        query = ModelChoice.model_validate(dict(QueryParams(scope["query_string"])))
+                decoded = DecodedImages(lists.images, [None] * len(lists.images))
+                model = self._state.models.get(lists.model, lists.version)
+                return _Asked(model, decoded, self._settings.typicality_level)
+        query = parse_query(PredictQuery, scope["query_string"])
         if is_image_file(context.content_type.decode("latin-1")):
             return await off_the_loop(body, lambda: self._read_file(body, query))
         return await off_the_loop(body, lambda: self._read_json(body, query))
 
-    def _read_json(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
+    def _read_json(self, body: bytes, query: PredictQuery) -> _Asked:
         asked = with_query(parse_json(PredictRequest, body), query)
-        images = decode_images(asked.images, self._settings.max_images, self._settings.max_png_pixels)
-        return self._state.models.get(asked.model, asked.version), images
+        most, most_pixels = self._settings.max_images, self._settings.max_png_pixels
+        model = self._state.models.get(asked.model, asked.version)
+        decoded = decode_images(
+            asked.images, most, most_pixels, preprocess=asked.preprocess, split=asked.split
+        )
+        return self._asked(model, asked, decoded)
 
-    def _read_file(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
-        images = decode_file(body, self._settings.max_png_pixels)
-        return self._state.models.get(query.model, query.version), images
+    def _read_file(self, body: bytes, query: PredictQuery) -> _Asked:
+        model = self._state.models.get(query.model, query.version)
+        decoded = decode_file(body, self._settings.max_png_pixels, split=query.split)
+        return self._asked(model, query, decoded)
+
+    def _asked(self, model: ServedModel, options: PredictOptions, decoded: DecodedImages) -> _Asked:
+        level = typicality_level(options, self._settings)
+        return _Asked(model, decoded, level, show_images=options.debug == "preprocessing")
 
 
 @router.post(
@@ -92,12 +114,12 @@ async def predict(
     state: State,
     context: Context,
     _body: Annotated[PredictBody, Body(openapi_examples=_EXAMPLES)],
-    _query: Annotated[ModelChoice, Query()],
+    _query: Annotated[PredictQuery, Query()],
 ) -> Response:
     """Say which digit each image shows.
 
-    A body of `image/png`, `image/jpeg` or `image/webp` is one image. `?model=` and `?version=` do what
-    the JSON fields do.
+    A body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do
+    what the JSON fields of their names do.
     """
     content = await PredictHandler(state)(request.scope, await request.body(), context)
     return Response(content, media_type="application/json")

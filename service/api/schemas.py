@@ -15,7 +15,7 @@ from model.attacks.settings import AttackName, Norm
 from model.package import Label
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
-from service.errors import invalid_at
+from service.errors import PlacedBox, invalid_at
 from service.http.problems import JSON_BRANCH
 
 Map = list[list[float]]
@@ -51,17 +51,58 @@ def with_query(body: Choice, query: ModelChoice) -> Choice:
     return body.model_copy(update=given)
 
 
-class ImagesRequest(ModelChoice):
+class InferenceOptions(ModelChoice):
+    """What is asked of a model."""
+
+    typicality_level: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            allow_inf_nan=False,
+            description="An image whose p-value is at most this is untypical; default: the service's.",
+        ),
+    ] = None
+
+
+class PictureOptions(InferenceOptions):
+    """How pictures become images."""
+
+    split: Annotated[
+        bool,
+        Field(description="Answer each digit of a picture, in reading order, with its `box` and `source`."),
+    ] = False
+
+
+class PredictOptions(PictureOptions):
+    """How predictions are asked for."""
+
+    debug: Annotated[
+        Literal["preprocessing"] | None,
+        Field(description="`preprocessing`: answer with the `image` that the network saw, too."),
+    ] = None
+
+
+class PredictQuery(PredictOptions):
+    """The query of POST /v1/predict, where all is text."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class ImagesRequest(InferenceOptions):
     """Images for a model."""
 
     images: Annotated[list[InputImage], Field(min_length=1)]
+    preprocess: Annotated[
+        bool, Field(description="Bring lists of numbers into the network's form, as files are.")
+    ] = False
 
 
-class PredictRequest(ImagesRequest):
+class PredictRequest(PredictOptions, ImagesRequest):
     """Body of POST /v1/predict."""
 
 
-class ExplainOptions(ModelChoice):
+class ExplainOptions(PictureOptions):
     """What an explanation is to hold."""
 
     include: Annotated[
@@ -70,6 +111,12 @@ class ExplainOptions(ModelChoice):
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"
     )
+
+
+class ExplainQuery(ExplainOptions):
+    """The query of POST /v1/explain, where all is text."""
+
+    model_config = ConfigDict(strict=False)
 
 
 class ExplainRequest(ExplainOptions, ImagesRequest):
@@ -137,6 +184,15 @@ class ModelRef(BaseModel):
     version: str
 
 
+class Typicality(BaseModel):
+    """Whether an image looks like those that the model was trained on (docs/typicality.md)."""
+
+    p_value: Annotated[
+        float, Field(description="The share of held-out genuine images that are at least as unusual.")
+    ]
+    typical: Annotated[bool, Field(description="Whether the p-value is above the level.")]
+
+
 class Prediction(BaseModel):
     """What the model says of one image. Keys of the maps are the digits."""
 
@@ -144,9 +200,17 @@ class Prediction(BaseModel):
     confidence: float
     probabilities: dict[str, float]
     logits: dict[str, float]
+    typicality: Annotated[
+        Typicality | None, Field(description="Absent if the package has no calibration.")
+    ] = None
     preprocessed: Annotated[
         list[str] | None,
-        Field(description="For a PNG: the steps that brought it into MNIST's form, if any."),
+        Field(description="For a file: the steps that brought it into MNIST's form, if any."),
+    ] = None
+    box: Annotated[PlacedBox | None, Field(description="Where in its picture the digit was found.")] = None
+    source: Annotated[int | None, Field(description="With `split`: the index of its picture.")] = None
+    image: Annotated[
+        Map | str | None, Field(description="What the network saw, if `debug` or `include` asks for it.")
     ] = None
 
 
@@ -255,9 +319,14 @@ class CertifyOutcome(BaseModel):
         Verdict,
         Field(
             description="certified: no attack within epsilon can succeed, proved. falsified: the "
-            "counterexample does. unknown: neither was shown."
+            "counterexample does. unknown: neither was shown. It is about whether the answer can change, "
+            "not about whether it is true: a network that knows 3 and 5 may be certain of a 7."
         ),
     ]
+    typical: Annotated[
+        bool | None,
+        Field(description="Whether it looks like what the model was trained on, as `prediction` says."),
+    ] = None
     margin_lower_bound: Annotated[
         float, Field(description="Within epsilon the label's logit leads every other by at least this.")
     ]

@@ -6,7 +6,8 @@ the schema, which alone says what is wrong with a request (docs/decisions/0011).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -14,9 +15,19 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from service.codecs.preprocessing import MNIST_FORM, SIDE, NotADigitError, read_base64, read_image_file
+from service.codecs.preprocessing import (
+    BLANK_MESSAGE,
+    MNIST_FORM,
+    SIDE,
+    NotADigitError,
+    Picture,
+    Prepared,
+    is_blank,
+    read_base64,
+    read_image_file,
+)
 from service.errors import invalid_at
 
 try:
@@ -50,15 +61,22 @@ _OBJECT = re.compile(rb'\{(?:%b,)*"%b":(\[[^"]*\])(?:,%b)*\}' % (_STRING, _IMAGE
 _BITS_OF_ONE = int(np.float64(1).view(np.uint64))
 
 
-class PngImage(BaseModel):
-    """A PNG file of one digit, grey or colour, of any size."""
+class FileImage(BaseModel):
+    """A PNG, JPEG or WebP file, grey or colour, of any size."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    png: Annotated[str, Field(min_length=1, description="The file in base64.")]
+    image: Annotated[
+        str,
+        Field(
+            min_length=1,
+            validation_alias=AliasChoices("image", "png"),
+            description="The file in base64. The field may also be called `png`.",
+        ),
+    ]
 
 
-InputImage = Annotated[NestedImage | PngImage, Field(union_mode="left_to_right")]
+InputImage = Annotated[NestedImage | FileImage, Field(union_mode="left_to_right")]
 
 
 @dataclass(frozen=True)
@@ -67,11 +85,13 @@ class DecodedImages:
 
     Attributes:
         images: (N, 28, 28) float32 in [0, 1].
-        preprocessed: For each image the steps that brought a file into MNIST's form; None for a list.
+        prepared: For each image how it was brought into MNIST's form; None for numbers taken as they are.
+        sources: If pictures were split: for each image the index of its picture in the request.
     """
 
     images: Images
-    preprocessed: Sequence[list[str] | None]
+    prepared: Sequence[Prepared | None]
+    sources: Sequence[int] | None = None
 
 
 class NumberLists(NamedTuple):
@@ -99,6 +119,8 @@ def parse_number_lists(body: bytes, max_images: int) -> NumberLists | None:
     if not right_names or np.maximum.reduce(bits) > _BITS_OF_ONE:
         return None
     images = bits.view(np.float64).astype(np.float32).reshape(-1, SIDE, SIDE)
+    if blank_images(images).size:
+        return None
     return NumberLists(images, names.get("model"), names.get("version"))
 
 
@@ -118,39 +140,74 @@ def _nesting(images: int) -> bytes:
     return b"[%b]" % b",".join([_IMAGE] * images)
 
 
+def blank_images(images: Images) -> NDArray[np.intp]:
+    """Returns the indices of images (N, H, W) in which nothing stands out."""
+    return np.flatnonzero(is_blank(images))
+
+
+def refuse_blank(images: Images, field: list[str | int]) -> None:
+    """Lets images (N, H, W) pass in which something stands out.
+
+    Raises:
+        InvalidInput: One is blank: the same rule as for files.
+    """
+    if (blank := blank_images(images)).size:
+        raise invalid_at([*field, int(blank[0])], BLANK_MESSAGE)
+
+
 def decode_images(
-    images: Sequence[Any], max_images: int, max_pixels: int, field: str = "images"
+    images: Sequence[Any],
+    max_images: int,
+    max_pixels: int,
+    field: str = "images",
+    *,
+    preprocess: bool = False,
+    split: bool = False,
 ) -> DecodedImages:
     """Returns the images of a parsed request as one array.
 
     Args:
-        images: Each a `NestedImage` or a `PngImage`.
+        images: Each a `NestedImage` or a `FileImage`.
         max_images: More are refused.
         max_pixels: Files with more pixels are refused before they are unpacked.
         field: Where the images stand in the request.
+        preprocess: Whether lists of numbers are brought into the network's form too, as files are.
+        split: Whether a picture of several digits is one image for each.
 
     Raises:
-        InvalidInput: There are more than `max_images`, or a file cannot be read.
+        InvalidInput: There are more than `max_images`, one is blank, or a file cannot be read.
     """
     if len(images) > max_images:
         raise invalid_at([field], f"{len(images)} images are too many, at most {max_images} are allowed")
-    if not any(isinstance(image, PngImage) for image in images):
-        return DecodedImages(_array(images), [None] * len(images))
-    read = [_decode(image, [field, index, "png"], max_pixels) for index, image in enumerate(images)]
-    return DecodedImages(np.stack([image for image, _ in read]), [steps for _, steps in read])
+    if not (preprocess or split or any(isinstance(image, FileImage) for image in images)):
+        pixels = _array(images)
+        refuse_blank(pixels, [field])
+        return DecodedImages(pixels, [None] * len(images))
+    read = [_read(image, [field, index], max_pixels, preprocess, split) for index, image in enumerate(images)]
+    found = _joined(read, split)
+    if len(found.images) > max_images:
+        raise invalid_at([field], f"they show {len(found.images)} signs, at most {max_images} are allowed")
+    return found
 
 
-def decode_file(content: bytes, max_pixels: int) -> DecodedImages:
-    """Returns the one image of a file.
+def decode_file(content: bytes, max_pixels: int, *, split: bool = False) -> DecodedImages:
+    """Returns the one image of a file, or with `split` each digit of it.
 
     Raises:
-        InvalidInput: The file cannot be read.
+        InvalidInput: The file cannot be read, or shows no digit.
     """
-    try:
-        prepared = MNIST_FORM.one(read_image_file(content, max_pixels))
-    except NotADigitError as error:
-        raise invalid_at([], str(error)) from None
-    return DecodedImages(prepared.pixels[None], [list(prepared.steps)])
+    with _problem_at([]):
+        found = _prepared(read_image_file(content, max_pixels), split)
+    return _joined([found], split)
+
+
+def _joined(read: Sequence[Sequence[Prepared | Images]], split: bool) -> DecodedImages:
+    """Puts together what was read of each picture; numbers taken as they are are bare arrays."""
+    found = [each for of_picture in read for each in of_picture]
+    prepared = [each if isinstance(each, Prepared) else None for each in found]
+    pixels = [each.pixels if isinstance(each, Prepared) else each for each in found]
+    sources = [index for index, of_picture in enumerate(read) for _ in of_picture]
+    return DecodedImages(np.stack(pixels), prepared, sources if split else None)
 
 
 def _array(images: Sequence[Any]) -> Images:
@@ -160,13 +217,32 @@ def _array(images: Sequence[Any]) -> Images:
     return pixels.reshape(-1, SIDE, SIDE)
 
 
-def _decode(
-    image: PngImage | Sequence[Sequence[float]], place: list[str | int], max_pixels: int
-) -> tuple[Images, list[str] | None]:
-    if not isinstance(image, PngImage):
-        return _array([image])[0], None
+def _read(
+    image: FileImage | Sequence[Sequence[float]],
+    place: list[str | int],
+    max_pixels: int,
+    preprocess: bool,
+    split: bool,
+) -> Sequence[Prepared | Images]:
+    if isinstance(image, FileImage):
+        with _problem_at(place):
+            return _prepared(read_base64(image.image, max_pixels), split)
+    (pixels,) = _array([image])
+    with _problem_at(place):
+        if preprocess:
+            return _prepared(Picture(pixels), split)
+        if is_blank(pixels):
+            raise NotADigitError(BLANK_MESSAGE)
+    return [pixels]
+
+
+def _prepared(picture: Picture, split: bool) -> list[Prepared]:
+    return MNIST_FORM.all(picture) if split else [MNIST_FORM.one(picture)]
+
+
+@contextmanager
+def _problem_at(place: list[str | int]) -> Iterator[None]:
     try:
-        prepared = MNIST_FORM.one(read_base64(image.png, max_pixels))
+        yield
     except NotADigitError as error:
-        raise invalid_at(place, str(error)) from None
-    return prepared.pixels, list(prepared.steps)
+        raise invalid_at(place, str(error), error.boxes) from None

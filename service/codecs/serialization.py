@@ -5,7 +5,8 @@ both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from math import isnan
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import orjson
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.package import Label, ModelPackage
 from model.sheet import Sheet
+from service.codecs.json_images import DecodedImages
 from service.codecs.rendering import grey_png, signed_png
 
 Array = NDArray[Any]
@@ -44,22 +46,38 @@ def model_ref(package: ModelPackage) -> JSONObject:
     return {"name": package.name, "version": package.version}
 
 
+class Predicted(NamedTuple):
+    """What a model says of N images.
+
+    Attributes:
+        logits: (N, classes).
+        probabilities: (N, classes).
+        p_values: (N,), of the typicality; NaN where the package has none.
+    """
+
+    logits: Array
+    probabilities: Array
+    p_values: Array
+
+
 def predictions(
     labels: Sequence[Label],
-    logits: Array,
-    probabilities: Array,
-    preprocessed: Sequence[list[str] | None] | None = None,
+    predicted: Predicted,
+    level: float,
+    decoded: DecodedImages | None = None,
+    show_images: bool = False,
 ) -> list[JSONObject]:
     """Returns the `Prediction` of each image.
 
     Args:
         labels: Of the model's classes.
-        logits: (N, classes).
-        probabilities: (N, classes).
-        preprocessed: For each image the steps that brought a file into the model's form; None for a list.
+        predicted: What it says of them.
+        level: An image whose p-value is at most this is called untypical.
+        decoded: The images, and how files became images; None where there were none.
+        show_images: Whether to answer with the images, as the network saw them.
     """
     keys = [str(label) for label in labels]
-    found = [
+    found: list[JSONObject] = [
         {
             "label": labels[best],
             "confidence": shares[best],
@@ -67,14 +85,30 @@ def predictions(
             "logits": dict(zip(keys, values, strict=True)),
         }
         for best, shares, values in zip(
-            logits.argmax(axis=1).tolist(), probabilities.tolist(), logits.tolist(), strict=True
+            predicted.logits.argmax(axis=1).tolist(),
+            predicted.probabilities.tolist(),
+            predicted.logits.tolist(),
+            strict=True,
         )
     ]
-    if preprocessed is not None:
-        for prediction, steps in zip(found, preprocessed, strict=True):
-            if steps is not None:
-                prediction["preprocessed"] = steps
+    for prediction, p_value in zip(found, predicted.p_values.tolist(), strict=True):
+        if not isnan(p_value):
+            prediction["typicality"] = {"p_value": p_value, "typical": p_value > level}
+    if decoded is not None:
+        _tell_preprocessing(found, decoded, show_images)
     return found
+
+
+def _tell_preprocessing(found: list[JSONObject], decoded: DecodedImages, show_images: bool) -> None:
+    for index, (prediction, prepared) in enumerate(zip(found, decoded.prepared, strict=True)):
+        if prepared is not None:
+            prediction["preprocessed"] = prepared.steps
+            if prepared.box is not None:
+                prediction["box"] = prepared.box._asdict()
+        if decoded.sources is not None:
+            prediction["source"] = decoded.sources[index]
+        if show_images:
+            prediction["image"] = exact(decoded.images[index])
 
 
 def outputs_of(parts: Sequence[TracePart]) -> list[str]:
@@ -85,23 +119,27 @@ def outputs_of(parts: Sequence[TracePart]) -> list[str]:
 def explanations(
     labels: Sequence[Label],
     trace: Mapping[str, Array],
+    predicted: Predicted,
+    level: float,
+    decoded: DecodedImages,
     parts: Sequence[TracePart],
-    preprocessed: Sequence[list[str] | None] | None = None,
     as_png: bool = False,
 ) -> list[JSONObject]:
     """Returns the `Explanation` of each image.
 
     Args:
         labels: Of the model's classes.
-        trace: The outputs that `outputs_of(parts)` names, each (N, ...), and for the part `image` the images.
-        parts: What to tell of the trace.
-        preprocessed: As for `predictions`.
+        trace: The outputs that `outputs_of(parts)` names, each (N, ...).
+        predicted: What the model says of the images.
+        level: As for `predictions`.
+        decoded: The images.
+        parts: What to tell.
         as_png: Whether maps are drawn, as PNG in base64.
     """
-    logits = trace["logits"]
-    found = predictions(labels, logits, _softmax(logits), preprocessed)
+    found = predictions(labels, predicted, level, decoded)
     for index, explanation in enumerate(found):
         of_image = {name: values[index] for name, values in trace.items()}
+        of_image["image"] = decoded.images[index]
         for part in parts:
             explanation[part] = _WRITERS[part](labels, of_image, as_png)
     return found
@@ -124,12 +162,6 @@ def sheet(labels: Sequence[Label], found: Sheet) -> JSONObject:
 def exact(image: Array) -> Array:
     """Returns an image as float64, whose text is exact: read back, it lies within the same bounds."""
     return image.astype(np.float64)
-
-
-def _softmax(logits: Array) -> Array:
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    normalised: Array = shares / shares.sum(axis=1, keepdims=True)
-    return normalised
 
 
 def _signed(values: Array, as_png: bool) -> Array | str:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
@@ -101,6 +102,18 @@ def parse_json(schema: type[Body], body: bytes) -> Body:
         body_schema = schema.model_json_schema()
         errors = name_nearest_fields(error.errors(), body_schema, body_schema.get("$defs", {}))
         raise invalid_input(errors) from None
+
+
+def parse_query(schema: type[Body], query: bytes) -> Body:
+    """Reads a query string by its schema; unknown names are refused before.
+
+    Raises:
+        InvalidInput: A value is not what the schema says.
+    """
+    try:
+        return schema.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+    except ValidationError as error:
+        raise invalid_input(error.errors()) from None
 
 
 def is_image_file(media_type: str) -> bool:

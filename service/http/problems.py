@@ -14,6 +14,7 @@ from service.errors import (
     InvalidInput,
     MethodNotAllowed,
     NotFound,
+    PlacedBox,
     PlacedError,
     Problem,
     invalid_input,
@@ -35,6 +36,7 @@ class ProblemBody(BaseModel):
     status: int
     detail: str
     errors: list[PlacedError] | None = None
+    boxes: list[PlacedBox] | None = None
 
 
 def problem_response(problem: Problem, path: str) -> Response:

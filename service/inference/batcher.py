@@ -17,8 +17,9 @@ from functools import partial
 
 import numpy as np
 
+from service.codecs.serialization import Predicted
 from service.errors import DeadlineExceeded, QueueFull
-from service.inference.engine import AT_ONCE, Array, Images
+from service.inference.engine import AT_ONCE, Images
 from service.telemetry import metrics
 
 # A request with more images goes alone, a share to each core.
@@ -36,8 +37,6 @@ _RETRY_AFTER = {"Retry-After": "1"}
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="inference")
 _SHARE_THREADS = ThreadPoolExecutor(_CORES, thread_name_prefix="share")
 
-Outputs = tuple[Array, Array]
-
 _WAIT = metrics.buffered(metrics.QUEUE_SECONDS.labels("predict"))
 _BATCH = metrics.buffered(metrics.BATCH_IMAGES)
 
@@ -49,16 +48,16 @@ class PendingRequest:
         images: (N, H, W) float32 in [0, 1].
         deadline: A `time.monotonic()` value.
         queued_at: Likewise.
-        outputs: Gets logits and probabilities (N, classes); cancelled when nobody waits any more.
+        outputs: Gets what the model says of them; cancelled when nobody waits any more.
     """
 
     __slots__ = ("deadline", "images", "outputs", "queued_at")
 
     def __init__(self, images: Images, deadline: float) -> None:
         self.images, self.deadline, self.queued_at = images, deadline, time.monotonic()
-        self.outputs: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        self.outputs: asyncio.Future[Predicted] = asyncio.get_running_loop().create_future()
 
-    def resolve(self, outputs: Outputs) -> None:
+    def resolve(self, outputs: Predicted) -> None:
         """Hands over the outputs."""
         if not self.outputs.done():
             self.outputs.set_result(outputs)
@@ -99,17 +98,17 @@ class Batcher:
     """Infers for many requests at once.
 
     Args:
-        infer: Maps images (N, H, W) to logits and probabilities (N, classes).
+        infer: Maps images (N, H, W) to what the model says of them.
         limit: Of the images that wait.
     """
 
-    def __init__(self, infer: Callable[[Images], Outputs], limit: QueueLimit) -> None:
+    def __init__(self, infer: Callable[[Images], Predicted], limit: QueueLimit) -> None:
         self._infer, self._limit = infer, limit
         self._queue: deque[PendingRequest] = deque()
         self._in_thread = 0  # batches, at most _MAX_IN_THREAD
 
-    async def predict(self, images: Images, deadline: float) -> Outputs:
-        """Returns logits and probabilities of images (N, H, W).
+    async def predict(self, images: Images, deadline: float) -> Predicted:
+        """Returns what the model says of images (N, H, W).
 
         Args:
             images: The images of one request.
@@ -132,17 +131,16 @@ class Batcher:
         finally:
             self._limit.release(count)
 
-    async def _infer_alone(self, request: PendingRequest) -> Outputs:
+    async def _infer_alone(self, request: PendingRequest) -> Predicted:
         loop = asyncio.get_running_loop()
         _BATCH.observe(len(request.images))
         shares = np.array_split(request.images, min(_CORES, len(request.images) // _MAX_TOGETHER))
         outputs = await asyncio.gather(
             *(loop.run_in_executor(_SHARE_THREADS, self._infer_share, request, share) for share in shares)
         )
-        logits, probabilities = map(np.concatenate, zip(*outputs, strict=True))
-        return logits, probabilities
+        return Predicted(*map(np.concatenate, zip(*outputs, strict=True)))
 
-    def _infer_share(self, request: PendingRequest, share: Images) -> Outputs:
+    def _infer_share(self, request: PendingRequest, share: Images) -> Predicted:
         now = time.monotonic()
         _WAIT.observe(now - request.queued_at)
         if now > request.deadline:
@@ -190,7 +188,7 @@ class Batcher:
                 images += len(request.images)
         return batch
 
-    def _after_thread(self, batch: list[PendingRequest], outputs: "asyncio.Future[Outputs]") -> None:
+    def _after_thread(self, batch: list[PendingRequest], outputs: "asyncio.Future[Predicted]") -> None:
         self._in_thread -= 1
         self._infer_queued()  # before anything else, so that the other core has work
         if outputs.cancelled():  # the loop ends
@@ -202,12 +200,11 @@ class Batcher:
             _resolve(batch, outputs.result())  # raises what is no Exception
 
 
-def _resolve(batch: list[PendingRequest], outputs: Outputs) -> None:
-    logits, probabilities = outputs
+def _resolve(batch: list[PendingRequest], outputs: Predicted) -> None:
     start = 0
     for request in batch:
         end = start + len(request.images)
-        request.resolve((logits[start:end], probabilities[start:end]))
+        request.resolve(Predicted(*(values[start:end] for values in outputs)))
         start = end
 
 

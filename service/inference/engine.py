@@ -13,7 +13,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+from model.conformal import p_values
+from model.manifest import TYPICALITY_SCORE
 from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
+from service.codecs.serialization import Predicted
 
 Array = NDArray[Any]
 Images = NDArray[np.float32]
@@ -21,8 +24,13 @@ Images = NDArray[np.float32]
 # Images that go through a graph at once: with 8 to 16 it is quickest, since what lies between its layers fits
 # the cache; 64 at once take twice the time an image (benchmarks/inference.py).
 AT_ONCE = 16
+# What the Open Inference Protocol shows of the typicality, instead of the graph's score.
+TYPICALITY_P_VALUE = "typicality_p_value"
 # onnxruntime's types as the Open Inference Protocol names them
 _DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+
+_PREDICTED = ["logits", "probabilities"]
+_P_VALUE = {"name": TYPICALITY_P_VALUE, "datatype": "FP64", "shape": [-1]}
 
 
 class Engine:
@@ -41,13 +49,17 @@ class Engine:
         self.shapes_per_class = package.manifest.config.shapes_per_class
         self._predict = _session(package.read(PREDICT_GRAPH))
         self._explain = _session(package.read(EXPLAIN_GRAPH))
+        self._calibration = _calibration(package)
         self._parts = [output.name for output in self._explain.get_outputs()]
         self._outputs = _described(self._predict, self._explain)
 
-    def predict(self, images: Images) -> tuple[Array, Array]:
-        """Maps images (N, 28, 28) in [0, 1] to logits and probabilities, both (N, classes)."""
-        logits, probabilities = _in_pieces(self._predict, ["logits", "probabilities"], images)
-        return logits, probabilities
+    def predict(self, images: Images) -> Predicted:
+        """Maps images (N, 28, 28) in [0, 1] to logits, probabilities and p-values of the typicality."""
+        if self._calibration is None:
+            logits, probabilities = _in_pieces(self._predict, _PREDICTED, images)
+            return Predicted(logits, probabilities, np.full(len(images), np.nan))
+        logits, probabilities, scores = _in_pieces(self._predict, [*_PREDICTED, TYPICALITY_SCORE], images)
+        return Predicted(logits, probabilities, p_values(scores, *self._calibration))
 
     def explain(self, images: Images, parts: Sequence[str] | None = None) -> dict[str, Array]:
         """Returns the named outputs of the trace of images (N, 28, 28), or all of them.
@@ -59,7 +71,8 @@ class Engine:
 
     def outputs(self) -> list[dict[str, Any]]:
         """Returns name, datatype and shape of all outputs, as the Open Inference Protocol has them."""
-        return self._outputs
+        typicality = [] if self._calibration is None else [_P_VALUE]
+        return [each for each in self._outputs if each["name"] != TYPICALITY_SCORE] + typicality
 
     def warm_up(self) -> None:
         """Runs both graphs once, so that the first request finds them ready."""
@@ -86,6 +99,12 @@ def _share_memory() -> None:
     """
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(cpu, None)
+
+
+def _calibration(package: ModelPackage) -> tuple[Array, float] | None:
+    """Returns the scores of held-out images and the shift; None for a package without typicality."""
+    typicality = package.typicality
+    return None if typicality is None else (np.array(typicality.calibration), typicality.shift)
 
 
 def _described(*sessions: ort.InferenceSession) -> list[dict[str, Any]]:

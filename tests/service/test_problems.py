@@ -15,7 +15,7 @@ from service.errors import Problem
 from service.http.problems import ProblemBody
 from service.settings import Settings
 
-BLANK = [[0.0] * 28] * 28
+GOOD = [[0.0] * 14 + [1.0] * 14] * 28
 
 
 def post(client, body, path="/v1/predict") -> httpx.Response:
@@ -37,7 +37,7 @@ def png_bomb() -> bytes:
 
 
 def nested(value) -> list:
-    image = [row.copy() for row in BLANK]
+    image = [row.copy() for row in GOOD]
     image[4][7] = value
     return [image]
 
@@ -54,39 +54,39 @@ BAD = {
                        ["images", 0, 4, 7]),
     "a pixel is infinite": (str({"images": nested("@")}).replace("'@'", "1e999").replace("'", '"').encode(),
                             422, ["images", 0, 4, 7]),
-    "27 x 28": ({"images": [BLANK[:27]]}, 422, ["images", 0]),
-    "28 x 27": ({"images": [[row[:27] for row in BLANK]]}, 422, ["images", 0, 0]),
+    "27 x 28": ({"images": [GOOD[:27]]}, 422, ["images", 0]),
+    "28 x 27": ({"images": [[row[:27] for row in GOOD]]}, 422, ["images", 0, 0]),
     "above 1": ({"images": nested(1.001)}, 422, ["images", 0, 4, 7]),
     "below 0": ({"images": nested(-0.5)}, 422, ["images", 0, 4, 7]),
     "a string": ({"images": nested("0.5")}, 422, ["images", 0, 4, 7]),
     "a truth value": ({"images": nested(True)}, 422, ["images", 0, 4, 7]),
     "null": ({"images": nested(None)}, 422, ["images", 0, 4, 7]),
-    "bad image among good ones": ({"images": [BLANK, *nested(9), BLANK]}, 422, ["images", 1, 4, 7]),
+    "bad image among good ones": ({"images": [GOOD, *nested(9), GOOD]}, 422, ["images", 1, 4, 7]),
     "no images": ({"images": []}, 422, ["images"]),
     "images is a number": ({"images": 5}, 422, ["images"]),
     "no field images": ({}, 422, ["images"]),
-    "an unknown field": ({"images": [BLANK], "imags": 1}, 422, ["imags"]),
-    "an unknown field without a name": ({"images": [BLANK], "": 1}, 422, [""]),
+    "an unknown field": ({"images": [GOOD], "imags": 1}, 422, ["imags"]),
+    "an unknown field without a name": ({"images": [GOOD], "": 1}, 422, [""]),
     "an unknown field in an image": ({"images": [{"png": "a", "List[": 1}]}, 422, ["images", 0, "List["]),
     "images is an object": ({"images": {}}, 422, ["images"]),
-    "an image is a number": ({"images": [BLANK, 7]}, 422, ["images", 1]),
+    "an image is a number": ({"images": [GOOD, 7]}, 422, ["images", 1]),
     "an image is null": ({"images": [None]}, 422, ["images", 0]),
-    "an image is an empty object": ({"images": [{}]}, 422, ["images", 0, "png"]),
+    "an image is an empty object": ({"images": [{}]}, 422, ["images", 0, "image"]),
     "the body is a list": ([], 422, []),
     "the body is null": (b"null", 422, []),
-    "257 images": ({"images": [BLANK] * 257}, 422, ["images"]),
+    "257 images": ({"images": [GOOD] * 257}, 422, ["images"]),
     "10,000 PNG images": ({"images": base64_png(WHOLE_PNG) * 10_000}, 422, ["images"]),
-    "10,000 nested images": ({"images": [BLANK] * 10_000}, 413, None),
+    "10,000 nested images": ({"images": [GOOD] * 10_000}, 413, None),
     "50 MB": (b"[" * 50_000_000, 413, None),
     "not JSON": (b"{images}", 422, []),
     "an empty body": (b"", 422, []),
     "deep nesting": (b"[" * 100_000, 422, []),
-    "not even ASCII": ({"images": [{"png": "é"}]}, 422, ["images", 0, "png"]),
-    "not base64": ({"images": [{"png": "%%%"}]}, 422, ["images", 0, "png"]),
-    "half a PNG": ({"images": base64_png(WHOLE_PNG[:150])}, 422, ["images", 0, "png"]),
-    "a JPEG": ({"images": base64_png(b"\xff\xd8\xff\xe0" + bytes(100))}, 422, ["images", 0, "png"]),
-    "a PNG bomb": ({"images": base64_png(png_bomb())}, 422, ["images", 0, "png"]),
-    "unknown model": ({"images": [BLANK], "model": "mnist-99"}, 404, None),
+    "not even ASCII": ({"images": [{"png": "é"}]}, 422, ["images", 0]),
+    "not base64": ({"images": [{"png": "%%%"}]}, 422, ["images", 0]),
+    "half a PNG": ({"images": base64_png(WHOLE_PNG[:150])}, 422, ["images", 0]),
+    "a JPEG": ({"images": base64_png(b"\xff\xd8\xff\xe0" + bytes(100))}, 422, ["images", 0]),
+    "a PNG bomb": ({"images": base64_png(png_bomb())}, 422, ["images", 0]),
+    "unknown model": ({"images": [GOOD], "model": "mnist-99"}, 404, None),
 }  # fmt: skip
 
 

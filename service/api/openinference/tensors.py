@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from model.package import ModelPackage
 from service.api.openinference.schemas import InferInput, InferRequest
+from service.codecs.json_images import refuse_blank
 from service.codecs.serialization import to_json
 from service.errors import invalid_at
 from service.inference.engine import Array, Engine, Images
@@ -56,7 +57,7 @@ def image_tensor(request: InferRequest, binary: memoryview, most: int) -> Images
     """Returns the images (N, 28, 28) of a request, float32 in [0, 1].
 
     Raises:
-        InvalidInput: The inputs are not the one tensor `image`, or it is not images.
+        InvalidInput: The inputs are not the one tensor `image`, or it is not images, or blank ones.
     """
     if [one.name for one in request.inputs] != [IMAGE]:
         names = ", ".join(repr(one.name) for one in request.inputs)
@@ -70,7 +71,9 @@ def image_tensor(request: InferRequest, binary: memoryview, most: int) -> Images
         values = _from_json(given, place)
     else:
         values = _from_bytes(given, size, binary, place)
-    return _in_unit_range(given.datatype, values, place).reshape(-1, 28, 28)
+    images = _in_unit_range(given.datatype, values, place).reshape(-1, 28, 28)
+    refuse_blank(images, [*place, "data"])
+    return images
 
 
 def requested_outputs(request: InferRequest, engine: Engine) -> list[RequestedOutput]:

@@ -1,10 +1,16 @@
 """How an image file becomes what a network reads (docs/preprocessing.md)."""
 
 from service.codecs.preprocessing.errors import Box, NotADigitError
-from service.codecs.preprocessing.handwritten_digit import HandwrittenDigit, Prepared, is_blank
+from service.codecs.preprocessing.handwritten_digit import (
+    BLANK_MESSAGE,
+    HandwrittenDigit,
+    Prepared,
+    is_blank,
+)
 from service.codecs.preprocessing.image_files import MEDIA_TYPES, Picture, read_base64, read_image_file
 
 __all__ = [
+    "BLANK_MESSAGE",
     "MEDIA_TYPES",
     "MNIST_FORM",
     "SIDE",

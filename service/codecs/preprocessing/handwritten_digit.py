@@ -24,7 +24,7 @@ cv2.setNumThreads(1)  # a picture is small, and requests are many
 
 # An image in which no two pixels differ by more is blank.
 BLANK = 0.1
-_BLANK_MESSAGE = "the image is blank: nothing stands out from its background"
+BLANK_MESSAGE = "the image is blank: nothing stands out from its background"
 # The closing's window, as a share of the shorter side: narrow, and wide enough for a marker's strokes.
 _NARROW, _WIDE = 0.12, 0.35
 # The wide window is right if it finds this much more ink as dark as the narrow one's.
@@ -38,9 +38,14 @@ _SMALLEST_WORKING_SIDE = 200
 _CENTRED = 1.25
 
 
-def is_blank(pixels: Grey) -> bool:
-    """Whether nothing in an image stands out: the one rule for files and for lists of numbers."""
-    return float(pixels.max() - pixels.min()) < BLANK
+def is_blank(pixels: Grey) -> NDArray[np.bool_]:
+    """Whether nothing in an image stands out: the one rule for files and for numbers.
+
+    Args:
+        pixels: One image (H, W), or several (N, H, W).
+    """
+    blank: NDArray[np.bool_] = pixels.max(axis=(-2, -1)) - pixels.min(axis=(-2, -1)) < np.float32(BLANK)
+    return blank
 
 
 class Prepared(NamedTuple):
@@ -117,7 +122,7 @@ class HandwrittenDigit:
             return None
         grey = picture.in_unit_range()
         if is_blank(grey):
-            raise NotADigitError(_BLANK_MESSAGE)
+            raise NotADigitError(BLANK_MESSAGE)
         background = _background(grey)
         steps = picture.steps
         if background > 0.5:
@@ -186,7 +191,7 @@ def _find(picture: Picture) -> _Found:
         steps = (*steps, "inverted")
     found = _signs_of(pixels, touching=False) or _signs_of(pixels, touching=True)
     if not found:
-        raise NotADigitError(_BLANK_MESSAGE)
+        raise NotADigitError(BLANK_MESSAGE)
     return _Found(found, picture.reduced / scale, (*steps, "background removed"))
 
 

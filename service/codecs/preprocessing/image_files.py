@@ -24,24 +24,29 @@ class Picture:
     """An image file's content.
 
     Attributes:
-        pixels: (H, W) if it is grey, else (H, W, 3); 8 or 16 bits.
+        pixels: (H, W) if it is grey, else (H, W, 3); 8 or 16 bits, or numbers in [0, 1].
         steps: What was done to it so far, in words.
         reduced: How many pixels of the file, along each axis, became one.
     """
 
-    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
     steps: tuple[str, ...] = ()
     reduced: float = 1.0
 
     def in_unit_range(self) -> NDArray[np.float32]:
         """Returns the pixels in [0, 1]."""
-        return self.pixels.astype(np.float32) / np.float32(np.iinfo(self.pixels.dtype).max)
+        if self.pixels.dtype == np.float32:
+            return self.pixels.astype(np.float32)
+        most = 65535 if self.pixels.dtype == np.uint16 else 255
+        return self.pixels.astype(np.float32) / np.float32(most)
 
     def as_bytes(self) -> NDArray[np.uint8]:
         """Returns the pixels with 8 bits."""
-        return (self.pixels >> 8 if self.pixels.dtype == np.uint16 else self.pixels).astype(
-            np.uint8, copy=False
-        )
+        if self.pixels.dtype == np.uint8:
+            return self.pixels.astype(np.uint8, copy=False)
+        if self.pixels.dtype == np.uint16:
+            return (self.pixels // 256).astype(np.uint8)
+        return (self.pixels * 255).round().astype(np.uint8)
 
 
 def read_base64(text: str, max_pixels: int) -> Picture:

@@ -53,7 +53,7 @@ def test_server_and_torch_give_the_same_logits(client, frozen, images):
 
 def test_answer_does_not_depend_on_batch_mates(client, digits):
     subject = digits[0][10].tolist()
-    extremes = [np.zeros((28, 28)).tolist(), np.ones((28, 28)).tolist()]
+    extremes = [np.eye(28).tolist(), (1 - np.eye(28)).tolist()]
     alone = logits_of(ask(client, subject)["predictions"][0])
     crowd = ask(client, *digits[0][100:163].tolist(), subject)["predictions"][-1]
     beside = ask(client, *extremes, subject, *extremes)["predictions"][2]
@@ -106,7 +106,6 @@ def test_a_model_may_be_named(client, three):
 def test_integers_are_numbers_too(client):
     whole = ask(client, [[0] * 28] * 27 + [[1] * 28])
     assert whole == ask(client, [[0.0] * 28] * 27 + [[1.0] * 28])
-    assert ask(client, [[0] * 28] * 28)["predictions"][0]["label"] == 5
 
 
 def test_every_answer_carries_a_request_id(client, three):

@@ -10,8 +10,8 @@ from service.errors import InvalidInput
 from service.http.unknown import fields_at, refuse_unknown_query
 
 PNG = (ROOT / "examples" / "three.png").read_bytes()
-IMAGE = {"png": base64.b64encode(PNG).decode()}
-TENSOR = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
+IMAGE = {"image": base64.b64encode(PNG).decode()}
+TENSOR = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0, 255] * 392}
 ASKED = {
     "POST /v1/predict": {"images": [IMAGE]},
     "POST /v1/explain": {"images": [IMAGE]},
@@ -64,7 +64,7 @@ def test_the_nearest_query_parameter_is_named(client, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain"])
-@pytest.mark.parametrize("image", [IMAGE, [[0.5] * 28] * 28], ids=["PNG", "list"])
+@pytest.mark.parametrize("image", [IMAGE, [[0.0, 1.0] * 14] * 28], ids=["PNG", "list"])
 def test_a_query_beside_json_says_what_the_json_does_not(client, path, image):
     asked = f"{path}?model=mnist-10"
     assert client.post(asked, json={"images": [image]}).json()["model"]["name"] == "mnist-10"
@@ -86,9 +86,9 @@ def test_a_value_that_a_query_parameter_cannot_have_is_named(client):
     ("path", "body", "loc", "nearest"),
     [
         ("/v1/predict", {"images": [IMAGE], "modle": "x"}, ["modle"], "model"),
-        ("/v1/predict", {"images": [IMAGE, {**IMAGE, "pgn": ""}]}, ["images", 1, "pgn"], "png"),
+        ("/v1/predict", {"images": [IMAGE, {**IMAGE, "imag": ""}]}, ["images", 1, "imag"], "image"),
         ("/v1/explain", {"images": [IMAGE], "includes": []}, ["includes"], "include"),
-        ("/v1/explain", {"images": [IMAGE, {**IMAGE, "pgn": ""}]}, ["images", 1, "pgn"], "png"),
+        ("/v1/explain", {"images": [IMAGE, {**IMAGE, "imag": ""}]}, ["images", 1, "imag"], "image"),
         ("/v1/attack", {**ASKED["POST /v1/attack"], "query_budgett": 5}, ["query_budgett"], "query_budget"),
         ("/v1/certify", {**ASKED["POST /v1/certify"], "eps": 0.1}, ["eps"], "epsilon"),
     ],
@@ -104,7 +104,8 @@ def test_the_nearest_field_is_named(client, path, body, loc, nearest):
 def test_where_nothing_is_near_all_that_is_known_is_named(client):
     answer = client.post("/v1/predict", json={"images": [IMAGE], "weather": "fine"})
     assert answer.json()["detail"] == (
-        "weather: there is no field of this name; there are images, model, version"
+        "weather: there is no field of this name; there are debug, images, model, preprocess, split, "
+        "typicality_level, version"
     )
 
 
