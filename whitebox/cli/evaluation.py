@@ -16,7 +16,10 @@ from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable
 from whitebox.cli.options import DataDir, Limit, Sample, SplitOption, Target
 
 if TYPE_CHECKING:
+    from evaluation.evaluated_model import EvaluatedModel
+    from evaluation.harness.suite import Suite
     from model.network import WhiteBoxNetwork
+    from training.data import Dataset
 
 CardPath = Annotated[
     Path | None,
@@ -30,6 +33,14 @@ Attacks = Annotated[
 Epsilon = Annotated[float, typer.Option(min=0, max=1, help="Radius of the L-inf ball.")]
 TrustCertificates = Annotated[
     bool, typer.Option("--trust-certificates", help="Do not run expensive attacks on certified images.")
+]
+Corruptions = Annotated[
+    bool,
+    typer.Option(
+        "--corruptions",
+        help="Instead of attacks, corruptions (MNIST-C's and others) of 1,000 or --limit random images; "
+        "added to an existing card.",
+    ),
 ]
 Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
@@ -55,6 +66,7 @@ def evaluate(
     epsilon: Epsilon = 0.3,
     limit: Limit = None,
     trust_certificates: TrustCertificates = False,
+    corruptions: Corruptions = False,
     processes: Processes = None,
     ray: Ray = None,
     as_json: Json = False,
@@ -67,20 +79,47 @@ def evaluate(
     """
     with errors_in_one_line("evaluate"):
         from evaluation.evaluated_model import load_model
-        from evaluation.harness import evaluate as run_evaluation
         from evaluation.harness.plan import plan_suite
         from evaluation.harness.suite import QUICK
-        from evaluation.harness.workers import chosen_workers
         from training.data import load_mnist
 
         model = load_model(target)
         suite = plan_suite(model, epsilon, [*(attack or []), *(QUICK if quick else [])], trust_certificates)
-        dataset = load_mnist(split, model.labels, data_dir, sample).first(limit)
-        workers, count = chosen_workers(processes, ray)
+        dataset = load_mnist(split, model.labels, data_dir, sample)
         path = out or _default_card(target, model.name)
-        with resumable(f"What is finished is beside {path}; the same command goes on."):
-            card = run_evaluation(model, dataset, path, suite, workers, count)
+        if corruptions:
+            card = _evaluate_corruptions(model, dataset, path, limit)
+        else:
+            card = _evaluate_suite(model, dataset.first(limit), path, suite, processes, ray)
     _show_card(card, path, as_json)
+
+
+def _evaluate_suite(
+    model: "EvaluatedModel",
+    dataset: "Dataset",
+    path: Path,
+    suite: "Suite",
+    processes: int | None,
+    ray: str | None,
+) -> dict[str, Any]:
+    from evaluation.harness import evaluate as run_evaluation
+    from evaluation.harness.workers import chosen_workers
+
+    workers, count = chosen_workers(processes, ray)
+    with resumable(f"What is finished is beside {path}; the same command goes on."):
+        return run_evaluation(model, dataset, path, suite, workers, count)
+
+
+def _evaluate_corruptions(
+    model: "EvaluatedModel", dataset: "Dataset", path: Path, limit: int | None
+) -> dict[str, Any]:
+    from evaluation.corruptions import SAMPLE, accuracy_under_corruptions
+
+    card = {**model.head(), "data": dataset.origin()}
+    found = {"corruptions": accuracy_under_corruptions(model, dataset, limit or SAMPLE)}
+    before = json.loads(path.read_text()) if path.exists() else card
+    _write(path, json.dumps({**before, **found}, indent=2))
+    return {**card, **found}
 
 
 def certify(
