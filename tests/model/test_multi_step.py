@@ -1,4 +1,4 @@
-"""The multi-step layer: its plateaus, its order, exact intervals; the two-step layer is its special case."""
+"""The multi-step layer: its plateaus, its order, its intervals, and two steps as its special case."""
 
 import itertools
 

@@ -13,7 +13,7 @@ from model.package import MANIFEST, read_package, write_atomically
 from training.errors import TrainingError
 from whitebox.cli.card_table import card_table, check_lines
 from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
-from whitebox.cli.options import DataDir, Limit, Sample, SplitOption, Target
+from whitebox.cli.options import Data, DataDir, Limit, Sample, SplitOption, Target
 
 if TYPE_CHECKING:
     from evaluation.evaluated_model import EvaluatedModel
@@ -58,6 +58,7 @@ Verdicts = Annotated[Path | None, typer.Option(help="Where every image's verdict
 def evaluate(
     target: Target,
     out: CardPath = None,
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -81,11 +82,12 @@ def evaluate(
         from evaluation.evaluated_model import load_model
         from evaluation.harness.plan import plan_suite
         from evaluation.harness.suite import QUICK
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         model = load_model(target)
         suite = plan_suite(model, epsilon, [*(attack or []), *(QUICK if quick else [])], trust_certificates)
-        dataset = load_mnist(split, model.labels, data_dir, sample)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(model.training, model.labels, split, place)
         path = out or _default_card(target, model.name)
         if corruptions:
             card = _evaluate_corruptions(model, dataset, path, limit)
@@ -130,6 +132,7 @@ def certify(
     out: Annotated[
         Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
     ] = None,
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -142,10 +145,11 @@ def certify(
     """
     with errors_in_one_line("certify"):
         from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         name, network = _load(target)
-        dataset = load_mnist(split, network.config.labels, data_dir, sample).first(limit)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(_training_of(target), network.config.labels, split, place).first(limit)
         entries = certified_accuracy(network.freeze(), dataset, epsilon or [0.1, 0.2, 0.3], exact, verdicts)
         card = make_certified_card(name, dataset, entries)
         if out is not None and out.exists():
@@ -158,6 +162,7 @@ def certify(
 def inside(
     target: Target,
     out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     boundary_steps: Annotated[
@@ -171,11 +176,12 @@ def inside(
     """
     with errors_in_one_line("inside"):
         from evaluation.introspection import initial_network, introspect
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         name, network = _load(target)
         initial = initial_network(network, _training_of(target))
-        dataset = load_mnist("test", network.config.labels, data_dir, sample)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(_training_of(target), network.config.labels, "test", place)
         numbers = {"model": name, **introspect(network, initial, dataset, boundary_steps)}
     _write(out, json.dumps(numbers, separators=(",", ":")))
     if as_json:
@@ -230,8 +236,8 @@ def _training_of(target: Path) -> dict[str, Any]:
     """Returns recipe and seed of a package or a run."""
     from training.train import Run
 
-    training = read_package(target).manifest.training if _is_package(target) else None
-    return dict(training or Run(target).description())
+    training = read_package(target).manifest.training or {} if _is_package(target) else None
+    return dict(Run(target).description() if training is None else training)
 
 
 def _is_package(target: Path) -> bool:
