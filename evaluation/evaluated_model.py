@@ -1,7 +1,7 @@
 """What can be evaluated: a model package, a finished run, or any module that maps images to logits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ class EvaluatedModel:
 
     Attributes:
         name: Of the model or the run.
-        network: Maps (N, 1, 28, 28) in [0, 1] to logits (N, classes); in evaluation mode.
-        labels: The digit that each logit stands for, in order.
+        network: Maps (N, 1, H, W) in [0, 1] to logits (N, classes); in evaluation mode.
+        labels: What each logit stands for, in order.
         kind: What the report shows it as.
         title: Short words for a table row.
         white_box: The network again, if certificates and attacks can look inside.
@@ -31,6 +31,7 @@ class EvaluatedModel:
         recipe: Name of the recipe that trained it, if one did.
         seed: Of its training.
         graph: An ONNX graph with input `image` and output `logits`, if there is one.
+        training: What its run or its manifest says of the training.
     """
 
     name: str
@@ -43,6 +44,7 @@ class EvaluatedModel:
     recipe: str | None = None
     seed: int | None = None
     graph: bytes | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def head(self) -> dict[str, Any]:
         """Returns what a card says of the model itself."""
@@ -103,4 +105,5 @@ def _of_network(
         recipe=training.get("recipe", {}).get("name"),
         seed=training.get("seed"),
         graph=graph,
+        training=training,
     )

@@ -3,11 +3,11 @@
 Only what its parameters are and how kernels look in their rotations; `model.layers` says what they compute.
 """
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from model.package import WEIGHTS, ModelPackage
 
@@ -38,27 +38,15 @@ def read_sheet(package: ModelPackage) -> Sheet:
     Raises:
         PackageError: The weights are missing or damaged.
     """
-    weights = _read_safetensors(package.read(WEIGHTS))
-    config = package.manifest["config"]
+    weights = load(package.read(WEIGHTS))
+    config = package.manifest.config
     names = ("thresholds", "levels", "scales")
     return Sheet(
         {name: weights[f"two_step.{name}"].tolist() for name in names},
-        _rotated(weights["convolutional.base"], int(config["rotations"])),
+        _rotated(weights["convolutional.base"], config.rotations),
         weights["affine.base"],
-        _rows(weights["logical.base"], int(config["shapes_per_class"])),
+        _rows(weights["logical.base"], config.shapes_per_class),
     )
-
-
-def _read_safetensors(content: bytes) -> dict[str, Array]:
-    """Reads float32 tensors: a length, a JSON header, the numbers (https://huggingface.co/docs/safetensors)."""
-    length = int.from_bytes(content[:8], "little")
-    header, numbers = json.loads(content[8 : 8 + length]), content[8 + length :]
-    header.pop("__metadata__", None)
-    return {
-        name: np.frombuffer(numbers[slice(*entry["data_offsets"])], "<f4").reshape(entry["shape"])
-        for name, entry in header.items()
-        if entry["dtype"] == "F32"
-    }
 
 
 def _rotated(kernels: Array, rotations: int) -> Array:

@@ -1,6 +1,6 @@
 """Training for proofs: the loss of the worst logits that interval bounds allow, no attack anywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,13 @@ class Certified(Objective):
     q: float = 0.5
     q_ramp: float = 0.7
     measured_at: float = 0.3
+
+    @property
+    def radius(self) -> float:
+        return self.measured_at
+
+    def at_radius(self, epsilon: float) -> "Certified":
+        return replace(self, epsilon=epsilon * self.epsilon / self.measured_at, measured_at=epsilon)
 
     def loss(
         self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator

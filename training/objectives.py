@@ -5,7 +5,7 @@ from the generator that it is given: an epoch that is trained again after a kill
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,15 @@ class Objective(ABC):
             done: Share of the training that is done, in 0..1, for what grows with it.
             generator: The epoch's; the only source of randomness.
         """
+
+    @property
+    def radius(self) -> float | None:
+        """The radius of the L-inf ball that it trains for, if it does."""
+        return None
+
+    def at_radius(self, epsilon: float) -> "Objective":
+        """Returns the objective for another radius; for those that have none, itself."""
+        return self
 
     def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         """Returns what an epoch's line in metrics.jsonl holds besides loss and accuracy."""
@@ -76,6 +85,13 @@ class Adversarial(Objective):
     step_size: float = 0.01
     random_start: bool = True
     ramp: float = 0.0
+
+    @property
+    def radius(self) -> float:
+        return self.epsilon
+
+    def at_radius(self, epsilon: float) -> "Adversarial":
+        return replace(self, epsilon=epsilon, step_size=self.step_size * epsilon / self.epsilon)
 
     def loss(
         self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator

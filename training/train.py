@@ -9,7 +9,7 @@ same numbers: all randomness of an epoch comes from the seed and the epoch's num
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,15 @@ from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.network import WhiteBoxNetwork
 from model.package import write_atomically
-from training.data import Dataset
+from training.data import Dataset, DataSource
 from training.errors import TrainingError
 from training.networks.architectures import Network, build, config_from_dict
 from training.objectives import count_correct
 from training.progress import progress_bar
 from training.recipes import Noise, Recipe
 
+# Below so many pixels a step, threads wait for one another longer than they work.
+_WORTH_THREADS = 2**15
 _EPOCH_KEY = "epochs_done"
 _PARAMETER, _MOMENT = "parameter.", "adam."
 
@@ -107,7 +109,13 @@ class Run:
 
 
 def train(
-    recipe: Recipe, seed: int, dataset: Dataset, validation: Dataset, run: Run, quiet: bool = False
+    recipe: Recipe,
+    seed: int,
+    dataset: Dataset,
+    validation: Dataset,
+    run: Run,
+    quiet: bool = False,
+    source: DataSource | None = None,
 ) -> Run:
     """Trains to the end of the recipe, from the last checkpoint if there is one.
 
@@ -118,17 +126,18 @@ def train(
         validation: To count the accuracy on after each epoch; nothing is chosen by it here.
         run: Where the run is kept.
         quiet: Without a progress bar.
+        source: Where the data was read from, recorded for the evaluation.
 
     Raises:
         RunError: The directory holds a run with another recipe, seed or data.
     """
-    _claim_directory(recipe, seed, dataset, validation, run)
+    _claim_directory(recipe, seed, {"data": dataset, "validation": validation}, source, run)
     torch.manual_seed(seed)
     network = _initial_network(recipe)
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
-    with progress_bar(quiet) as progress:
+    with progress_bar(quiet) as progress, _threads(recipe, dataset):
         task = progress.add_task("", total=recipe.epochs * steps, completed=epochs_done * steps, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -162,6 +171,17 @@ def _groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
         {"params": [parameter], "rate": recipe.rates.get(name, 1.0)}
         for name, parameter in network.named_parameters()
     ]
+
+
+@contextmanager
+def _threads(recipe: Recipe, dataset: Dataset) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if recipe.batch_size * dataset.images[0].numel() < _WORTH_THREADS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -239,20 +259,23 @@ def _validation_metrics(
     return metrics
 
 
-def _claim_directory(recipe: Recipe, seed: int, dataset: Dataset, validation: Dataset, run: Run) -> None:
+def _claim_directory(
+    recipe: Recipe, seed: int, data: Mapping[str, Dataset], source: DataSource | None, run: Run
+) -> None:
     wanted = {
         "recipe": recipe.to_dict(),
         "seed": seed,
-        "data": dataset.origin(),
-        "validation": validation.origin(),
+        **{name: dataset.origin() for name, dataset in data.items()},
     }
     if (run.directory / "recipe.json").exists():
-        if run.description() != wanted:
+        if not wanted.items() <= run.description().items():
             raise RunError(
                 f"{run.directory} holds a run with another recipe, seed or data. Choose another --out "
                 f"or delete it."
             )
         return
+    if source is not None:
+        wanted |= {"test": source.load("test").origin(), "source": source.to_dict()}
     run.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
 

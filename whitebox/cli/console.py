@@ -37,6 +37,11 @@ def say(line: str) -> None:
     _OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def inform(line: str) -> None:
+    """Prints what the user should know beside the result, to standard error."""
+    _ERRORS.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def show(table: RenderableType) -> None:
     """Prints a table."""
     _OUTPUT.print(table)

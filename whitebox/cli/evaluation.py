@@ -13,10 +13,13 @@ from model.package import MANIFEST, read_package, write_atomically
 from training.errors import TrainingError
 from whitebox.cli.card_table import card_table, check_lines
 from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
-from whitebox.cli.options import DataDir, Limit, Sample, SplitOption, Target
+from whitebox.cli.options import Data, DataDir, Limit, Sample, SplitOption, Target
 
 if TYPE_CHECKING:
+    from evaluation.evaluated_model import EvaluatedModel
+    from evaluation.harness.suite import Suite
     from model.network import WhiteBoxNetwork
+    from training.data import Dataset
 
 CardPath = Annotated[
     Path | None,
@@ -30,6 +33,14 @@ Attacks = Annotated[
 Epsilon = Annotated[float, typer.Option(min=0, max=1, help="Radius of the L-inf ball.")]
 TrustCertificates = Annotated[
     bool, typer.Option("--trust-certificates", help="Do not run expensive attacks on certified images.")
+]
+Corruptions = Annotated[
+    bool,
+    typer.Option(
+        "--corruptions",
+        help="Instead of attacks, corruptions (MNIST-C's and others) of 1,000 or --limit random images; "
+        "added to an existing card.",
+    ),
 ]
 Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
@@ -47,6 +58,7 @@ Verdicts = Annotated[Path | None, typer.Option(help="Where every image's verdict
 def evaluate(
     target: Target,
     out: CardPath = None,
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -55,6 +67,7 @@ def evaluate(
     epsilon: Epsilon = 0.3,
     limit: Limit = None,
     trust_certificates: TrustCertificates = False,
+    corruptions: Corruptions = False,
     processes: Processes = None,
     ray: Ray = None,
     as_json: Json = False,
@@ -67,20 +80,48 @@ def evaluate(
     """
     with errors_in_one_line("evaluate"):
         from evaluation.evaluated_model import load_model
-        from evaluation.harness import evaluate as run_evaluation
         from evaluation.harness.plan import plan_suite
         from evaluation.harness.suite import QUICK
-        from evaluation.harness.workers import chosen_workers
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         model = load_model(target)
         suite = plan_suite(model, epsilon, [*(attack or []), *(QUICK if quick else [])], trust_certificates)
-        dataset = load_mnist(split, model.labels, data_dir, sample).first(limit)
-        workers, count = chosen_workers(processes, ray)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(model.training, model.labels, split, place)
         path = out or _default_card(target, model.name)
-        with resumable(f"What is finished is beside {path}; the same command goes on."):
-            card = run_evaluation(model, dataset, path, suite, workers, count)
+        if corruptions:
+            card = _evaluate_corruptions(model, dataset, path, limit)
+        else:
+            card = _evaluate_suite(model, dataset.first(limit), path, suite, processes, ray)
     _show_card(card, path, as_json)
+
+
+def _evaluate_suite(
+    model: "EvaluatedModel",
+    dataset: "Dataset",
+    path: Path,
+    suite: "Suite",
+    processes: int | None,
+    ray: str | None,
+) -> dict[str, Any]:
+    from evaluation.harness import evaluate as run_evaluation
+    from evaluation.harness.workers import chosen_workers
+
+    workers, count = chosen_workers(processes, ray)
+    with resumable(f"What is finished is beside {path}; the same command goes on."):
+        return run_evaluation(model, dataset, path, suite, workers, count)
+
+
+def _evaluate_corruptions(
+    model: "EvaluatedModel", dataset: "Dataset", path: Path, limit: int | None
+) -> dict[str, Any]:
+    from evaluation.corruptions import SAMPLE, accuracy_under_corruptions
+
+    card = {**model.head(), "data": dataset.origin()}
+    found = {"corruptions": accuracy_under_corruptions(model, dataset, limit or SAMPLE)}
+    before = json.loads(path.read_text()) if path.exists() else card
+    _write(path, json.dumps({**before, **found}, indent=2))
+    return {**card, **found}
 
 
 def certify(
@@ -91,6 +132,7 @@ def certify(
     out: Annotated[
         Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
     ] = None,
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -103,10 +145,11 @@ def certify(
     """
     with errors_in_one_line("certify"):
         from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         name, network = _load(target)
-        dataset = load_mnist(split, network.config.labels, data_dir, sample).first(limit)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(_training_of(target), network.config.labels, split, place).first(limit)
         entries = certified_accuracy(network.freeze(), dataset, epsilon or [0.1, 0.2, 0.3], exact, verdicts)
         card = make_certified_card(name, dataset, entries)
         if out is not None and out.exists():
@@ -119,6 +162,7 @@ def certify(
 def inside(
     target: Target,
     out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
+    data: Data = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     boundary_steps: Annotated[
@@ -132,11 +176,12 @@ def inside(
     """
     with errors_in_one_line("inside"):
         from evaluation.introspection import initial_network, introspect
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
 
         name, network = _load(target)
         initial = initial_network(network, _training_of(target))
-        dataset = load_mnist("test", network.config.labels, data_dir, sample)
+        place = Place(data, data_dir, sample)
+        dataset = load_recorded(_training_of(target), network.config.labels, "test", place)
         numbers = {"model": name, **introspect(network, initial, dataset, boundary_steps)}
     _write(out, json.dumps(numbers, separators=(",", ":")))
     if as_json:
@@ -191,8 +236,8 @@ def _training_of(target: Path) -> dict[str, Any]:
     """Returns recipe and seed of a package or a run."""
     from training.train import Run
 
-    training = read_package(target).manifest.training if _is_package(target) else None
-    return dict(training or Run(target).description())
+    training = read_package(target).manifest.training or {} if _is_package(target) else None
+    return dict(Run(target).description() if training is None else training)
 
 
 def _is_package(target: Path) -> bool:

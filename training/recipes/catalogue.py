@@ -1,89 +1,15 @@
-"""Named ways to train a network, as plain data."""
+"""The recipes that come with the project, by name."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from model.network import NetworkConfig
 from training.certified import Certified
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig, Component
-from training.networks.architectures import Config, config_to_dict
 from training.networks.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
-from training.objectives import Adversarial, CrossEntropy, Objective
-from training.schedules import LinearDecay, OneCycle, Schedule
-
-Kind = Literal["whitebox", "baseline", "ablation"]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Additive Gaussian noise on a whole batch with some probability, clipped to [0, 1]."""
-
-    mean: float
-    std: float
-    probability: float
-
-
-NO_NOISE = Noise(mean=0.0, std=0.0, probability=0.0)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: with Adam, and nothing that is not named here.
-
-    Attributes:
-        name: What `whitebox train --recipe` calls it.
-        title: What a row of a table calls it.
-        network: The network's architecture and sizes.
-        epochs: Passes over the training images.
-        batch_size: Images a step.
-        learning_rate: Adam's, the largest that the schedule reaches.
-        schedule: What the learning rate does over the training.
-        weight_decay: Adam's L2 penalty.
-        noise: The only augmentation.
-        objective: The loss.
-        start: Values that named parameters start from, instead of the network's own.
-        rates: What the learning rate of named parameters is multiplied by.
-        matmul_precision: Of matrix products in a step, as torch names it; "medium" computes in bfloat16 and
-            sums in float32 where the processor is faster at it. Epochs are measured at the highest.
-        kind: What the network is in a comparison.
-    """
-
-    name: str
-    title: str
-    network: Config
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: Schedule
-    weight_decay: float
-    noise: Noise
-    objective: Objective = field(default_factory=CrossEntropy)
-    start: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    rates: Mapping[str, float] = field(default_factory=dict)
-    matmul_precision: Literal["highest", "medium"] = "highest"
-    kind: Kind = "whitebox"
-
-    def shortened(self, epochs: int) -> "Recipe":
-        """Returns the recipe with another number of epochs, the schedule in proportion."""
-        return replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs, self.epochs))
-
-    def learning_rate_at(self, epochs_done: float) -> float:
-        """Returns the learning rate of the step at `epochs_done`, with a fraction."""
-        return self.learning_rate * self.schedule.factor(epochs_done, self.epochs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the recipe as plain JSON values."""
-        return {
-            **asdict(self),
-            "network": config_to_dict(self.network),
-            "schedule": self.schedule.to_dict(),
-            "objective": self.objective.to_dict(),
-            "start": {name: list(values) for name, values in self.start.items()},
-            "rates": dict(self.rates),
-        }
-
+from training.objectives import Adversarial
+from training.recipes.recipe import NO_NOISE, Noise, Recipe
+from training.schedules import LinearDecay, OneCycle
 
 _THREE_OR_FIVE = NetworkConfig(labels=(3, 5), height=28, width=28)
 _TEN_DIGITS = replace(_THREE_OR_FIVE, labels=tuple(range(10)))
@@ -126,19 +52,20 @@ CERTIFIED = Recipe(
     start={"two_step.thresholds": (0.35, 0.6)},
 )
 # Chosen as well: docs/results/certified-10-training-log.json.
+_TEN_SMALL_SHAPES = replace(
+    _TEN_DIGITS,
+    kernel_size=3,
+    rotations=8,
+    shapes_per_class=10,
+    shape_size=12,
+    poses=20,
+    shape_scatter=3.0,
+)
 CERTIFIED_10 = replace(
     CERTIFIED,
     name="certified-10",
     title="certified, ten digits",
-    network=replace(
-        _TEN_DIGITS,
-        kernel_size=3,
-        rotations=8,
-        shapes_per_class=10,
-        shape_size=12,
-        poses=20,
-        shape_scatter=3.0,
-    ),
+    network=_TEN_SMALL_SHAPES,
     epochs=30,
     learning_rate=8e-3,
     schedule=OneCycle(warm_up=0.1, start=0.02),
@@ -146,6 +73,28 @@ CERTIFIED_10 = replace(
     start={"two_step.thresholds": (0.42, 0.52)},
     rates={"affine.poses": 4.0, "logical.base": 4.0},
     matmul_precision="medium",
+)
+
+FASHION_LABELS = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+# Cloth has more greys than ink: docs/results/fashion-training-log.json, docs/decisions/0020.
+FASHION = replace(
+    PAPER,
+    name="fashion",
+    title="paper, Fashion-MNIST",
+    network=replace(_TEN_DIGITS, labels=FASHION_LABELS, shapes_per_class=8, steps=4),
+    noise=Noise(mean=0.0, std=0.1, probability=0.5),
+)
+FASHION_CERTIFIED = replace(
+    CERTIFIED_10,
+    name="fashion-certified",
+    title="certified, Fashion-MNIST",
+    network=replace(_TEN_SMALL_SHAPES, labels=FASHION_LABELS, steps=4),
+    epochs=16,
+    objective=Certified(epsilon=0.09, warm_up=0.0, ramp=0.25, measured_at=0.1),
+    start={},
 )
 
 LOGISTIC = Recipe(
@@ -213,7 +162,12 @@ _ABLATIONS = (
 )
 
 RECIPES = {
-    recipe.name: recipe for recipe in (PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, *_BASELINES, *_ABLATIONS)
+    recipe.name: recipe
+    for recipe in (
+        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, FASHION, FASHION_CERTIFIED),
+        *_BASELINES,
+        *_ABLATIONS,
+    )
 }
 
 
