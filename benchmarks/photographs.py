@@ -2,9 +2,9 @@
 
     WHITEBOX_DATA_DIR=... python -m benchmarks.photographs [--validation]
 
-Of each kind of photograph 1,000 are made, of test digits of MNIST, other ones for each kind; --validation takes
-held-out training digits instead, 200 a kind. mnist-10 answers. Time is processor time on one core, from the bytes of a
-640 x 480 JPEG to the network's image.
+Of each kind of photograph 1,000 are made, of MNIST's test digits, other ones for each kind; --validation
+takes held-out training digits instead, 200 a kind. mnist-10 answers. Time is processor time on one core, from the
+bytes of a 640 x 480 JPEG to the network's image.
 """
 
 import sys
@@ -17,25 +17,25 @@ import onnxruntime as ort
 from benchmarks.measuring import ROOT, save, show
 from model.package import PREDICT_GRAPH, read_package
 from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from training.data import Split
 from training.data.mnist import load_mnist
 
 sys.path.append(str(ROOT / "tests"))
 from photos import KINDS, photograph
 
-DIGITS, A_KIND = 1000, 300
+A_KIND = {"test": 1000, "validation": 200}
 
 
-def main() -> None:
+def main(split: Split) -> None:
     """Prints the table and writes benchmarks/results/photographs.json."""
-    test = load_mnist("test", tuple(range(10)))
-    chosen = np.random.default_rng(0).permutation(len(test))[:DIGITS]
-    images, labels = test.images[chosen, 0].numpy(), test.classes[chosen].numpy()
-    graph = read_package(ROOT / "artifacts" / "mnist-10" / "1").read(PREDICT_GRAPH)
+    digits = load_mnist(split, tuple(range(10)))
+    images, labels = digits.images[:, 0].numpy(), digits.classes.numpy()
+    graph = read_package(ROOT / "artifacts" / "mnist-10" / "2").read(PREDICT_GRAPH)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     clean = float((_labels(session, list(images)) == labels).mean())
     rows: list[list[Any]] = []
     for index, kind in enumerate(KINDS):
-        some = np.random.default_rng(index).permutation(DIGITS)[:A_KIND]
+        some = np.random.default_rng(index).permutation(len(images))[: A_KIND[split]]
         seen, refused, spent = [], 0, []
         for digit in some:
             content = photograph(images[digit], kind, int(digit))
@@ -53,7 +53,10 @@ def main() -> None:
     columns = ["kind", "right, %", "refused", "ms of processor time"]
     show(f"Photographs, {mean:.2f}% right on average; clean: {100 * clean:.2f}%", columns, rows)
     kinds = [dict(zip(columns, row, strict=True)) for row in rows]
-    save("photographs", {"clean_percent": 100 * clean, "mean_percent": mean, "kinds": kinds})
+    save(
+        "photographs" if split == "test" else "photographs_validation",
+        {"clean_percent": 100 * clean, "mean_percent": mean, "kinds": kinds},
+    )
 
 
 def _labels(session: ort.InferenceSession, images: list[np.ndarray]) -> np.ndarray:
@@ -62,4 +65,4 @@ def _labels(session: ort.InferenceSession, images: list[np.ndarray]) -> np.ndarr
 
 
 if __name__ == "__main__":
-    main()
+    main("validation" if "--validation" in sys.argv else "test")

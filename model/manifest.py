@@ -84,7 +84,7 @@ class Preprocessing(_Section):
 class TypicalityWeights(_Section):
     """What the terms of a typicality score count (`model.typicality.Weights`)."""
 
-    logit: float
+    similarity: float
     ink: float
 
 

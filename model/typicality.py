@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from model.frozen import Inference
 
-_SMALLEST_NORM = 1e-6
-
 
 @dataclass(frozen=True)
 class TypicalityConfig:
     """What a typicality score is made of.
 
     Attributes:
-        pooling: Side of the squares of the bright map whose means are compared.
+        cells: The bright map is compared as the means of about so many squares along its shorter side.
         most_prototypes: Of all classes together.
         most_prototypes_per_class: Of the training images, by Lloyd's algorithm.
         logit_weight: Of the largest logit beside the similarity; with 1, both spread equally.
@@ -26,18 +24,22 @@ class TypicalityConfig:
             times more frequent among them than among the held-out ones.
     """
 
-    pooling: int = 2
+    cells: int = 9
     most_prototypes: int = 1000
     most_prototypes_per_class: int = 250
     logit_weight: float = 0.4
     ink_weight: float = 0.5
-    shift: float = 2.0
+    shift: float = 1.5
+
+    def pooling(self, size: tuple[int, int]) -> int:
+        """Returns the side of the squares in an image of this height and width."""
+        return max(1, min(size) // self.cells)
 
 
 class Weights(NamedTuple):
-    """What the terms of the score count."""
+    """What the terms of the score count beside the logit."""
 
-    logit: float
+    similarity: float
     ink: float
 
 
@@ -55,31 +57,33 @@ class Typicality(nn.Module):
     An image is typical if its pooled bright map v points where a prototype q (of norm 1) does, if its
     class claims it clearly, and if it is not full of ink:
 
-        score = w2 * ||v|| - max over q of <q, v> / ||v|| - w1 * max over classes of logit.
+        score = w2 * ||v|| - w1 * max over q of <q, v> / ||v|| - max over classes of logit.
+
+    An empty bright map has no direction, and no number as its score.
 
     Args:
         prototypes: (M, h * w), each of norm 1.
         weights: w1 and w2.
-        pooling: As the config has it.
+        pooling: Side of the squares whose means v holds.
     """
 
     def __init__(self, prototypes: Tensor, weights: Weights, pooling: int) -> None:
         super().__init__()
-        self.register_buffer("prototypes", prototypes.detach().clone())
-        self.prototypes: Tensor
+        self.register_buffer("weighted_prototypes", weights.similarity * prototypes.detach())
+        self.weighted_prototypes: Tensor
         self.weights, self.pooling = weights, pooling
 
     def forward(self, inferred: Inference) -> Tensor:
         """Returns scores (N,), larger for less typical images."""
         terms = self.terms(inferred)
-        return self.weights.ink * terms.ink - terms.similarity - self.weights.logit * terms.logit
+        return self.weights.ink * terms.ink - terms.similarity - terms.logit
 
     def terms(self, inferred: Inference) -> Terms:
-        """Returns what the score is made of."""
+        """Returns what the score is made of; the similarity is weighted."""
         pooled = pooled_maps(inferred.bright, self.pooling)  # (N, h * w)
         ink = torch.linalg.vector_norm(pooled, dim=1)
-        nearest = (pooled @ self.prototypes.T).amax(dim=1)
-        return Terms(nearest / (ink + _SMALLEST_NORM), inferred.logits.amax(dim=1), ink)
+        nearest = (pooled @ self.weighted_prototypes.T).amax(dim=1)
+        return Terms(nearest / ink, inferred.logits.amax(dim=1), ink)
 
 
 def pooled_maps(bright: Tensor, pooling: int) -> Tensor:

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         default=SHIPPED_MODELS, description="Directory of model packages, NAME/VERSION/."
     )
     default_model: str = Field(
-        default="mnist-3v5", description="The model that answers when a request names none."
+        default="mnist-10", description="The model that answers when a request names none."
     )
     models_poll_seconds: float = Field(
         default=1.0, ge=0, description="How often the directory is looked at for changes; 0: never."

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 
 import pytest
-from running import ROOT, WHITEBOX
+from running import ROOT, WHITEBOX, running_server
 
 PLACE = "http://127.0.0.1:8000"
 
@@ -32,6 +32,16 @@ def output(command: str, client) -> str:
 
 def run(command: str, client) -> dict:
     return json.loads(output(command, client))
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A client of the service as it is by default."""
+    with running_server(WHITEBOX_DEFAULT_MODEL="mnist-10", WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110") as (
+        found,
+        _,
+    ):
+        yield found
 
 
 @pytest.mark.parametrize(("document", "count"), [("README.md", 1), ("docs/getting-started.md", 4)])

@@ -65,3 +65,7 @@ def imported_by(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
+def test_the_shipped_packages_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / "artifacts").rglob("*")) < 25 * 2**20

@@ -97,7 +97,7 @@ ModelName = Annotated[
     str, Path(description="Name of a model.", openapi_examples={"shipped": {"value": "mnist-3v5"}})
 ]
 ModelVersion = Annotated[
-    str, Path(description="A loaded version of it.", openapi_examples={"first": {"value": "1"}})
+    str, Path(description="A loaded version of it.", openapi_examples={"shipped": {"value": "3"}})
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from model.package import Label
+from model.package import Label, ModelPackage
 from model.sheet import read_sheet
 from service.api.dependencies import ModelName, Models
 from service.api.openapi import MODEL_PROBLEMS, problem_responses
@@ -73,5 +73,14 @@ def get_model_sheet(models: Models, name: ModelName, version: Version = None) ->
 def _summary(model: ServedModel) -> ModelSummary:
     package = model.package
     return ModelSummary(
-        name=package.name, version=package.version, digest=package.digest, labels=list(package.labels)
+        name=package.name,
+        version=package.version,
+        digest=package.digest,
+        labels=list(package.labels),
+        about=_about(package),
     )
+
+
+def _about(package: ModelPackage) -> str:
+    told = f"Tells {', '.join(map(str, package.labels))} apart. All else gets one of these labels too"
+    return f'{told}, with "typical": false where it is noticed.' if package.typicality else f"{told}."

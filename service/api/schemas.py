@@ -352,6 +352,7 @@ class ModelSummary(BaseModel):
     version: str
     digest: str
     labels: list[Label]
+    about: Annotated[str, Field(description="What it tells apart, and what it answers to all else.")]
     ready: Annotated[bool, Field(description="True for every loaded model.")] = True
 
 

@@ -33,7 +33,7 @@ class FittedTypicality(NamedTuple):
         return {
             "output": TYPICALITY_SCORE,
             "weights": self.typicality.weights._asdict(),
-            "prototypes": len(self.typicality.prototypes),
+            "prototypes": len(self.typicality.weighted_prototypes),
             "shift": self.shift,
             "calibration": [round(score, 6) for score in kept.tolist()],
         }
@@ -54,23 +54,27 @@ def fit_typicality(
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(train), generator=generator)[:_ENOUGH]
     bright = inferred(network, train.images[chosen]).bright
-    vectors = l2_normalised(pooled_maps(bright, config.pooling), 1)
+    pooling = config.pooling((bright.shape[2], bright.shape[3]))
+    vectors = l2_normalised(pooled_maps(bright, pooling), 1)
     classes, labels = train.classes[chosen], train.labels
     count = max(1, min(config.most_prototypes_per_class, config.most_prototypes // len(labels)))
     prototypes = torch.cat(
         [_prototypes(vectors[classes == index], count, generator) for index in range(len(labels))]
     )
     genuine = inferred(network, held_out.images)
-    terms = Typicality(prototypes, Weights(0, 0), config.pooling).terms(genuine)
+    terms = Typicality(prototypes, Weights(1, 0), pooling).terms(genuine)
     similarity, logit, ink = (_spread(term) for term in terms)
-    weights = Weights(config.logit_weight * similarity / logit, config.ink_weight * similarity / ink)
-    typicality = Typicality(prototypes, weights, config.pooling)
-    return FittedTypicality(typicality, typicality(genuine).sort().values, config.shift)
+    share = logit / config.logit_weight
+    weights = Weights(share / similarity, config.ink_weight * share / ink)
+    typicality = Typicality(prototypes, weights, pooling)
+    return FittedTypicality(
+        typicality, typicality(genuine).nan_to_num(torch.finfo().max).sort().values, config.shift
+    )
 
 
 def _spread(term: Tensor) -> float:
     """Returns how far the lowest tenth is from the median: outliers do not matter."""
-    return max(float(term.median() - term.quantile(0.1)), 1e-6)
+    return max(float(term.nanmedian() - term.nanquantile(0.1)), 1e-6)
 
 
 def _prototypes(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
