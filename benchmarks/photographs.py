@@ -3,8 +3,8 @@
     WHITEBOX_DATA_DIR=... python -m benchmarks.photographs [--validation]
 
 Of each kind of photograph 1,000 are made, of MNIST's test digits, other ones for each kind; --validation
-takes held-out training digits instead, 200 a kind. mnist-10 answers. Time is processor time on one core, from the
-bytes of a 640 x 480 JPEG to the network's image.
+takes held-out training digits instead, 200 a kind. mnist-10 answers. Time is processor time on one core,
+from the bytes of a 640 x 480 JPEG to the image that the network reads.
 """
 
 import sys
