@@ -1,9 +1,10 @@
 """Photographs of digits: how many are recognised, kind by kind, and what preparing one costs.
 
-    WHITEBOX_DATA_DIR=... python -m benchmarks.photographs
+    WHITEBOX_DATA_DIR=... python -m benchmarks.photographs [--validation]
 
-From 1,000 test digits of MNIST, each kind of photograph is made of 300, another choice for each; mnist-10
-answers. Time is processor time on one core, from the bytes of a 640 x 480 JPEG to the network's image.
+Of each kind of photograph 1,000 are made, of test digits of MNIST, other ones for each kind; --validation takes
+held-out training digits instead, 200 a kind. mnist-10 answers. Time is processor time on one core, from the bytes of a
+640 x 480 JPEG to the network's image.
 """
 
 import sys

@@ -1,120 +1,107 @@
-"""Typicality of the shipped networks: which score tells genuine images from others, and what it costs.
+"""Typicality of the shipped packages: which images are called untypical, and what the score costs.
 
     WHITEBOX_DATA_DIR=... python -m benchmarks.typicality [--test] [NAME/VERSION ...]
 
-Scores are compared on validation images and on others that are no test images; --test judges the chosen
-score once, on test images.
-Fashion-MNIST is Debian's dataset-fashion-mnist.
+Validation images and others that are no test images; --test takes test images instead, and is run once, when
+all is chosen. Fashion-MNIST is Debian's dataset-fashion-mnist.
 """
 
 import gzip
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
-import torch
 
-from benchmarks.measuring import ROOT, save, seconds, show
-from model.conformal import p_values
-from model.network import WhiteBoxNetwork
-from model.package import read_package
-from model.typicality import TypicalityConfig, TypicalPredictor
+from benchmarks.measuring import ROOT, save, show
+from model.package import PREDICT_GRAPH, ModelPackage, read_package
+from model.package_directory import newest_packages
+from service.inference.engine import Engine, Images
 from training.data.mnist import load_mnist
-from training.export import Predictor, onnx_graph
-from training.networks.typicality import FittedTypicality, fit_typicality, inferred
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-PACKAGES = ("mnist-3v5/2", "mnist-3v5-certified/2", "mnist-10/1", "mnist-10-certified/1")
 LEVEL, SOME = 0.01, 2000
+_PAIRS = {1: 4000, 16: 400}
 
 
 def main(arguments: list[str]) -> None:
-    """Prints a table a network and writes benchmarks/results/typicality.json."""
-    torch.set_num_threads(1)
+    """Prints a table and writes benchmarks/results/typicality.json."""
     test = "--test" in arguments
-    names = [name for name in arguments if name != "--test"] or list(PACKAGES)
-    save("typicality" if test else "typicality_choice", {name: _study(name, test) for name in names})
+    names = [name for name in arguments if name != "--test"]
+    packages = [read_package(ROOT / "artifacts" / name) for name in names] or newest_packages(ROOT / "artifacts")
+    rows = [_row(package, test) for package in packages if package.typicality and 3 in package.labels]
+    show(f"Untypical at {LEVEL:.0%} (AUROC)", _COLUMNS, [[row.get(name, "") for name in _COLUMNS] for row in rows])
+    save("typicality" if test else "typicality_validation", {"level": LEVEL, "packages": rows})
 
 
-def _study(name: str, test: bool) -> list[dict[str, Any]]:
-    network = WhiteBoxNetwork.from_package(read_package(ROOT / "artifacts" / name))
-    labels, frozen = network.config.labels, network.freeze().eval()
-    train, held_out = load_mnist("train", labels), load_mnist("validation", labels)
-    kinds = {
-        "genuine": load_mnist("test", labels).images if test else held_out.images,
-        **_others(labels, test),
-    }
-    seen = {kind: inferred(frozen, images) for kind, images in kinds.items()}
-    rows = []
-    for config in _configs(len(labels), test):
-        fitted = fit_typicality(frozen, train, held_out, config)
-        scores = {kind: fitted.typicality(found).numpy() for kind, found in seen.items()}
-        row: dict[str, Any] = {"logit, explained": f"{config.logit_weight}, {config.explained_weight}"}
-        for kind, found in scores.items():
-            untypical = (p_values(found, fitted.calibration.numpy()) <= LEVEL).mean()
-            row[kind] = f"{100 * untypical:.1f}%" + (
-                "" if kind == "genuine" else f" ({_auroc(scores['genuine'], found):.3f})"
-            )
-        row["cost"] = _cost(frozen, fitted, kinds["genuine"].numpy())
-        rows.append(row)
-    show(f"{name}: untypical at {LEVEL:.0%} (AUROC)", list(rows[0]), [list(row.values()) for row in rows])
-    return rows
+_COLUMNS = ["model", "genuine", "noise", "normal noise", "blank", "clothes", "other digits", "cost"]
 
 
-def _configs(classes: int, test: bool) -> list[TypicalityConfig]:
-    prototypes = 500 if classes == 2 else 200
-    weights = ((0.5, 0.0), (0.5, 0.5)) if test else ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))
-    return [
-        TypicalityConfig(prototypes_per_class=prototypes, logit_weight=logit, explained_weight=explained)
-        for logit, explained in weights
-    ]
+def _row(package: ModelPackage, test: bool) -> dict[str, Any]:
+    engine = Engine(package)
+    genuine = load_mnist("test" if test else "validation", package.labels).images[:, 0].numpy()
+    found = {kind: engine.predict(images).p_values for kind, images in _others(package, test).items()}
+    own = engine.predict(genuine).p_values
+    row: dict[str, Any] = {"model": f"{package.name}/{package.version}", "genuine": _share(own)}
+    for kind, values in found.items():
+        row[kind] = f"{_share(values)} ({_auroc(own, values):.3f})"
+    row["cost"] = " ".join(_cost(package, genuine[:count]) for count in _PAIRS)
+    return row
 
 
-def _others(labels: tuple[Any, ...], test: bool) -> dict[str, torch.Tensor]:
-    random = torch.Generator().manual_seed(1)
+def _share(p_values: np.ndarray) -> str:
+    return f"{100 * (p_values <= LEVEL).mean():.1f}%"
+
+
+def _others(package: ModelPackage, test: bool) -> dict[str, Images]:
+    random = np.random.default_rng(1)
     file = "t10k" if test else "train"
     content = gzip.decompress((FASHION / f"{file}-images-idx3-ubyte.gz").read_bytes())
-    clothes = torch.from_numpy(np.frombuffer(content, np.uint8, offset=16).copy()).view(-1, 1, 28, 28)
-    normal = 0.3 * torch.randn(SOME // 2, 1, 28, 28, generator=random)
+    clothes = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
     others = {
-        "noise": torch.rand(SOME // 2, 1, 28, 28, generator=random),
-        "normal noise": normal.clamp(0, 1),
-        "blank": torch.linspace(0, 1, 21)[:, None, None, None].expand(21, 1, 28, 28),
-        "clothes": clothes[: SOME if not test else None].float() / 255,
+        "noise": random.random((SOME, 28, 28), np.float32),
+        "normal noise": (0.3 * random.standard_normal((SOME, 28, 28), np.float32)).clip(0, 1),
+        "blank": np.linspace(0, 1, 101, dtype=np.float32)[:, None, None] * np.ones((1, 28, 28), np.float32),
+        "clothes": clothes[: None if test else SOME].astype(np.float32) / 255,
     }
-    if len(labels) == 2:
-        digits = load_mnist("test" if test else "train", [d for d in range(10) if d not in labels])
-        others["other digits"] = digits.images[torch.randperm(len(digits), generator=random)[: 2 * SOME]]
+    if len(package.labels) == 2:
+        unknown = [digit for digit in range(10) if digit not in package.labels]
+        digits = load_mnist("test" if test else "train", unknown).images[:, 0].numpy()
+        others["other digits"] = digits if test else digits[random.permutation(len(digits))[: 2 * SOME]]
     return others
 
 
 def _auroc(genuine: np.ndarray, others: np.ndarray) -> float:
-    """Returns how often an image of the others scores higher than a genuine one; ties count half."""
+    """Returns how often an image of the others is less typical than a genuine one; ties count half."""
     ordered = np.sort(genuine)
     below = np.searchsorted(ordered, others, "left") + np.searchsorted(ordered, others, "right")
-    return float(below.mean() / 2 / len(ordered))
+    return float(1 - below.mean() / 2 / len(ordered))
 
 
-def _cost(frozen: Any, fitted: FittedTypicality, images: np.ndarray) -> str:
-    """Returns how much longer predict.onnx takes with the score, for one image and for 16."""
-    names = ("logits", "probabilities", "typicality_score")
-    size = (images.shape[2], images.shape[3])
-    graphs = (
-        onnx_graph(Predictor(frozen), names[:2], size),
-        onnx_graph(TypicalPredictor(frozen, fitted.typicality), names, size),
-    )
+def _cost(package: ModelPackage, images: Images) -> str:
+    """Returns how much longer predict.onnx takes than without the score, the median of pairs."""
+    graph = onnx.load_from_string(package.read(PREDICT_GRAPH))
+    whole = graph.SerializeToString()
+    del graph.graph.output[2]
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    plain, scored = (ort.InferenceSession(g, options, providers=["CPUExecutionProvider"]) for g in graphs)
-    told = []
-    for count in (1, 16):
-        batch = {"image": images[:count]}
-        runs = [lambda s=s, b=batch: s.run(None, b) for s in (plain, scored)]
-        without, with_score = (min(seconds(run, 100) for _ in range(5)) for run in runs)
-        told.append(f"+{100 * (with_score / without - 1):.0f}%")
-    return " ".join(told)
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = [
+        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        for content in (graph.SerializeToString(), whole)
+    ]
+    ratios = []
+    for pair in range(_PAIRS[len(images)]):
+        spent = [0.0, 0.0]
+        for index in (0, 1) if pair % 2 else (1, 0):
+            sessions[index].run(None, {"image": images[:, None]})  # the other one's weights leave the cache
+            started = time.perf_counter()
+            sessions[index].run(None, {"image": images[:, None]})
+            spent[index] = time.perf_counter() - started
+        ratios.append(spent[1] / spent[0])
+    return f"{100 * (float(np.median(ratios)) - 1):+.0f}%"
 
 
 if __name__ == "__main__":
