@@ -58,7 +58,7 @@ def open_page(browser, client) -> Iterator[Open]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
 
         def complain(kind: str, text: str) -> None:
             if not any(each in text for each in expected):
