@@ -31,9 +31,15 @@ def main(arguments: list[str]) -> None:
     """Prints a table and writes benchmarks/results/typicality.json."""
     test = "--test" in arguments
     names = [name for name in arguments if name != "--test"]
-    packages = [read_package(ROOT / "artifacts" / name) for name in names] or newest_packages(ROOT / "artifacts")
+    packages = [read_package(ROOT / "artifacts" / name) for name in names] or newest_packages(
+        ROOT / "artifacts"
+    )
     rows = [_row(package, test) for package in packages if package.typicality and 3 in package.labels]
-    show(f"Untypical at {LEVEL:.0%} (AUROC)", _COLUMNS, [[row.get(name, "") for name in _COLUMNS] for row in rows])
+    show(
+        f"Untypical at {LEVEL:.0%} (AUROC)",
+        _COLUMNS,
+        [[row.get(name, "") for name in _COLUMNS] for row in rows],
+    )
     save("typicality" if test else "typicality_validation", {"level": LEVEL, "packages": rows})
 
 
