@@ -10,7 +10,7 @@ from model.layers.logical import LogicalLayer
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.network_config import NetworkConfig
-from model.package import WEIGHTS, ModelPackage
+from model.package import WEIGHTS, ModelPackage, PackageError
 
 __all__ = ["NetworkConfig", "WhiteBoxNetwork"]
 
@@ -35,10 +35,19 @@ class WhiteBoxNetwork(nn.Module):
         """Builds the network of a model package; its weights are checked against their digest.
 
         Raises:
-            PackageError: The weights are missing or damaged.
+            PackageError: The weights are missing, damaged, or not those of such a network.
         """
-        network = cls(package.manifest.config)
-        network.load_state_dict(load(package.read(WEIGHTS)))
+        content = package.read(WEIGHTS)
+        try:
+            network = cls(package.manifest.config)
+            network.load_state_dict(load(content))
+        except Exception as error:  # safetensors and torch raise many kinds
+            first = str(error).partition("\n")[0][:200]
+            raise PackageError(
+                f"{package.directory / WEIGHTS} is not of the manifest's network: {first}"
+            ) from error
+        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+            raise PackageError(f"{package.directory / WEIGHTS} holds numbers that are not finite.")
         return network.eval()
 
     def forward(self, image: Tensor) -> Tensor:

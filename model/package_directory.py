@@ -11,35 +11,43 @@ def package_directories(directory: Path) -> list[tuple[str, str, Path]]:
     return [(path.parent.name, path.name, path) for path in paths if is_package_path(path)]
 
 
-def newest_packages(directory: Path) -> list[ModelPackage]:
-    """Opens the newest version of every model in a directory of NAME/VERSION/.
+def newest_package(directory: Path, name: str) -> ModelPackage:
+    """Opens the newest version of a model in a directory of NAME/VERSION/.
 
     Raises:
-        PackageError: There is none, or a manifest is broken.
+        PackageError: There is none, or its manifest is broken.
     """
-    newest: dict[str, tuple[str, Path]] = {}
-    for name, version, path in package_directories(directory):
-        if name not in newest or int(version) > int(newest[name][0]):
-            newest[name] = version, path
-    if not newest:
-        raise PackageError(f"{directory} holds no model package NAME/VERSION/.")
-    return [read_package(path) for _, path in newest.values()]
+    return read_package(_versions(directory, name)[0])
 
 
-def check_packages(directory: Path, default: str) -> list[ModelPackage]:
-    """Opens all packages of a directory and verifies every file of them.
+def check_default_model(directory: Path, name: str) -> None:
+    """Checks that a version of a model is there whose files are whole.
 
     Raises:
-        PackageError: One is missing or damaged, or the default model is not there.
+        PackageError: There is none; the message is that of the newest.
     """
-    names = [package.name for package in newest_packages(directory)]
-    if default not in names:
+    newest: PackageError | None = None
+    for path in _versions(directory, name):
+        try:
+            package = read_package(path)
+            for file in FILES:
+                package.read(file)
+        except PackageError as error:
+            newest = newest or error
+        else:
+            return
+    if newest is not None:
+        raise newest
+
+
+def _versions(directory: Path, name: str) -> list[Path]:
+    """Returns the directories of a model's versions, the newest first; there is at least one."""
+    found = package_directories(directory)
+    paths = [path for model, _, path in found if model == name]
+    if not paths:
+        names = ", ".join(sorted({model for model, _, _ in found})) or "no model package NAME/VERSION/"
         raise PackageError(
-            f"The default model {default!r} is not in {directory}. It holds {', '.join(names)}; set "
-            f"WHITEBOX_DEFAULT_MODEL to one of them."
+            f"There is no model {name!r}: {directory} holds {names}. WHITEBOX_DEFAULT_MODEL names the one "
+            f"that answers by default."
         )
-    packages = [read_package(path) for _, _, path in package_directories(directory)]
-    for package in packages:
-        for file in FILES:
-            package.read(file)
-    return packages
+    return sorted(paths, key=lambda path: int(path.name), reverse=True)

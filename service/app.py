@@ -131,9 +131,9 @@ def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -
 def new_state(settings: Settings) -> ServiceState:
     """Returns what a service holds before it starts; no model is loaded yet."""
     limit = QueueLimit(settings.max_waiting_images)
-    models = ModelRepository(settings.models_dir, settings.default_model, limit, settings.state_dir)
-    attacks = WorkerPool("attacks", models.package_paths, settings.attack_workers, settings.attack_queue)
-    certificates = WorkerPool(
-        "certificates", models.package_paths, settings.certify_workers, settings.certify_queue
+    models = ModelRepository(
+        settings.models_dir, settings.default_model, limit, settings.model_trial_seconds, settings.state_dir
     )
+    attacks = WorkerPool("attacks", settings.attack_workers, settings.attack_queue)
+    certificates = WorkerPool("certificates", settings.certify_workers, settings.certify_queue)
     return ServiceState(settings, models, attacks, certificates)

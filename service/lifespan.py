@@ -26,7 +26,7 @@ _LOGGER = logging.getLogger("service")
 @asynccontextmanager
 async def running(state: ServiceState, tracing: "Tracing | None") -> AsyncIterator[None]:
     """Loads the models, starts the workers and is ready; then drains and stops all of it."""
-    state.models.load_all()
+    await state.models.load_all()
     _limit_threads()
     state.attacks.start()
     state.certificates.start()
@@ -41,6 +41,7 @@ async def running(state: ServiceState, tracing: "Tracing | None") -> AsyncIterat
     finally:
         state.ready = False
         watch.cancel()
+        await asyncio.wait([watch])  # a package on trial ends with it
         flushing.cancel()
         await state.attacks.stop()
         await state.certificates.stop()

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     models_poll_seconds: float = Field(
         default=1.0, ge=0, description="How often the directory is looked at for changes; 0: never."
     )
+    model_trial_seconds: float = Field(
+        default=30.0, gt=0, description="What a package may take when it is tried before it is loaded."
+    )
     state_dir: Path | None = Field(
         default=None,
         description="Directory that the serving processes share; default: a temporary one.",

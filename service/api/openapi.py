@@ -58,7 +58,7 @@ _BODY_PROBLEMS = (ModelNotFound, BodyTooSlow, BodyTooLarge, UnsupportedMediaType
 MODEL_PROBLEMS = problem_responses(ModelNotFound, InvalidInput)
 INFERENCE_PROBLEMS = problem_responses(*_BODY_PROBLEMS, QueueFull, DeadlineExceeded)
 WORKER_PROBLEMS = problem_responses(
-    *_BODY_PROBLEMS, QueueFull, WorkerLost, WorkersUnavailable, DeadlineExceeded
+    *_BODY_PROBLEMS, ModelNotLoadable, QueueFull, WorkerLost, WorkersUnavailable, DeadlineExceeded
 )
 
 

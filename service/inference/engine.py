@@ -17,6 +17,13 @@ from model.conformal import p_values
 from model.manifest import TYPICALITY_SCORE
 from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
 from service.codecs.serialization import Predicted
+from service.inference.graph_outputs import (
+    check_agreement,
+    check_answers,
+    explain_outputs,
+    predict_outputs,
+)
+from service.inference.graph_policy import check_graph
 
 Array = NDArray[Any]
 Images = NDArray[np.float32]
@@ -40,15 +47,15 @@ class Engine:
         package: A package; its graphs are verified against their digests.
 
     Raises:
-        PackageError: A graph is missing or damaged.
+        PackageError: A graph is missing, damaged or holds what is refused.
     """
 
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
         self.labels = package.labels
         self.shapes_per_class = package.manifest.config.shapes_per_class
-        self._predict = _session(package.read(PREDICT_GRAPH))
-        self._explain = _session(package.read(EXPLAIN_GRAPH))
+        self._predict = _session(package, PREDICT_GRAPH)
+        self._explain = _session(package, EXPLAIN_GRAPH)
         self._calibration = _calibration(package)
         self._parts = [output.name for output in self._explain.get_outputs()]
         self._outputs = _described(self._predict, self._explain)
@@ -74,14 +81,31 @@ class Engine:
         typicality = [] if self._calibration is None else [_P_VALUE]
         return [each for each in self._outputs if each["name"] != TYPICALITY_SCORE] + typicality
 
-    def warm_up(self) -> None:
-        """Runs both graphs once, so that the first request finds them ready."""
-        blank = np.zeros((AT_ONCE, 28, 28), np.float32)
-        self.predict(blank)
-        self.explain(blank)
+    def try_out(self) -> None:
+        """Runs both graphs, so that the first request finds them ready, and checks what they answer.
+
+        Raises:
+            PackageError: They do not answer as the manifest says.
+        """
+        manifest = self.package.manifest
+        random = np.random.default_rng(0)
+        for count in (1, AT_ONCE):
+            images = random.random((count, self.package.height, self.package.width), np.float32)
+            predicted = _by_name(self._predict, images)
+            explained = _by_name(self._explain, images)
+            check_answers(PREDICT_GRAPH, predict_outputs(manifest), predicted, count)
+            check_answers(EXPLAIN_GRAPH, explain_outputs(manifest), explained, count)
+            check_agreement(predicted["logits"], explained["logits"])
 
 
-def _session(graph: bytes) -> ort.InferenceSession:
+def _by_name(session: ort.InferenceSession, images: Images) -> dict[str, Array]:
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, _in_pieces(session, names, images), strict=True))
+
+
+def _session(package: ModelPackage, file: str) -> ort.InferenceSession:
+    graph = package.read(file)
+    check_graph(file, graph)
     _share_memory()
     options = ort.SessionOptions()
     # One image takes 0.1 ms: a second thread costs more than it brings, and attacks need the core.

@@ -1,22 +1,34 @@
 """The models that are served: several versions of each, loaded and unloaded while the service runs.
 
-A package is swapped in whole, once its files match their digests and its graphs have run; whoever asked
-before keeps the model that he got. A package that is damaged is refused, and what served before goes on.
+A package is swapped in whole, once its files match their digests and its graphs have run, first in a process
+of their own; whoever asked before keeps the model that he got. A package that is damaged or hostile is
+refused, and everything else goes on.
 """
 
 import asyncio
 import json
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.package import FILES, MANIFEST, ModelPackage, PackageError, read_package, write_atomically
-from model.package_directory import check_packages, package_directories
+from model.package import (
+    FILES,
+    MANIFEST,
+    PROGRAM,
+    WEIGHTS,
+    ModelPackage,
+    PackageError,
+    read_package,
+    write_atomically,
+)
+from model.package_directory import package_directories
 from service.errors import ModelNotFound, ModelNotLoadable
 from service.inference.batcher import Batcher, QueueLimit
 from service.inference.engine import Engine
+from service.inference.package_trial import PackageTrial
 from service.telemetry import metrics
 
 _LOGGER = logging.getLogger("service")
@@ -54,32 +66,39 @@ class ModelRepository:
         directory: Where the packages are.
         default: Name of the model that answers when none is named.
         limit: Of the images that wait for inference.
+        trial_seconds: What a package may take to be tried.
         state_dir: Directory in which serving processes tell each other what was unloaded; None for one
             process alone.
     """
 
     def __init__(
-        self, directory: Path, default: str, limit: QueueLimit, state_dir: Path | None = None
+        self,
+        directory: Path,
+        default: str,
+        limit: QueueLimit,
+        trial_seconds: float,
+        state_dir: Path | None = None,
     ) -> None:
         self.directory, self.default = directory, default
-        self._limit = limit
+        self._limit, self._trial_seconds = limit, trial_seconds
         self._state = None if state_dir is None else state_dir / _UNLOADED
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._unloaded: set[str] = set()
         self._refused: dict[Key, tuple[Signature, str]] = {}
-        self._changing = asyncio.Lock()
+        # A model is loaded once at a time; one that takes long holds up no other, and no unloading.
+        self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unloads: Counter[str] = Counter()
 
-    def load_all(self) -> None:
-        """Loads every package of the directory; what is unloaded for all processes stays so.
+    async def load_all(self) -> None:
+        """Loads every package of the directory that can be; what is unloaded for all processes stays so.
 
         Raises:
-            PackageError: One is damaged, or there is none, or not the default model.
+            PackageError: No version of the default model can be loaded.
         """
-        check_packages(self.directory, self.default)
-        self._read_unloaded()
-        for name, version, path in package_directories(self.directory):
-            if name not in self._unloaded:
-                self._put(name, version, self._open(name, version, path))
+        await self.refresh()
+        if self.default not in self._models and self.default not in self._unloaded:
+            reasons = [reason for (name, _), reason in self.refused().items() if name == self.default]
+            raise PackageError(" ".join([f"The default model {self.default!r} is not loaded.", *reasons]))
 
     def get(self, name: str | None = None, version: str | None = None) -> ServedModel:
         """Returns a model; without a name the default one, without a version its newest.
@@ -109,34 +128,37 @@ class ModelRepository:
             for version in self.versions(name):
                 yield self._models[name][version]
 
-    def package_paths(self) -> list[Path]:
-        """Returns the directories of all loaded packages."""
-        return [model.package.directory for model in self]
-
     def index(self) -> list[dict[str, str]]:
         """Returns every package of the directory with its state, as the V2 repository API has it."""
         on_disk = {(name, version) for name, version, _ in package_directories(self.directory)}
         loaded = {(model.package.name, model.package.version) for model in self}
         return [self._state_of(*key, key in loaded) for key in sorted(on_disk | loaded)]
 
+    def refused(self) -> dict[Key, str]:
+        """Returns the packages that are not loaded because something is wrong with them, and what."""
+        return {key: reason for key, (_, reason) in self._refused.items()}
+
     async def load(self, name: str) -> None:
         """Loads all versions of a model from the directory, anew where they are loaded.
 
         Raises:
             ModelNotFound: The directory has no such model.
-            ModelNotLoadable: A version is damaged; what was loaded goes on.
+            ModelNotLoadable: A version is damaged, or it was unloaded meanwhile; what was loaded goes on.
         """
-        async with self._changing:
-            found = [each for each in package_directories(self.directory) if each[0] == name]
-            if not found:
-                raise ModelNotFound(f"The repository has no model {name!r}.")
+        found = [each for each in package_directories(self.directory) if each[0] == name]
+        if not found:
+            raise ModelNotFound(f"The repository has no model {name!r}.")
+        async with self._loading[name], PackageTrial(self._trial_seconds) as trial:
+            unloads = self._unloads[name]
             try:
-                opened = [(each, await asyncio.to_thread(self._open, *each)) for each in found]
+                opened = {version: await self._open(trial, name, version, path) for _, version, path in found}
             except PackageError as error:
                 metrics.MODEL_LOADS.labels(name, "refused").inc()
                 raise ModelNotLoadable(str(error)) from error
+            if self._unloads[name] != unloads:
+                raise ModelNotLoadable(f"The model {name!r} was unloaded while it was loaded.")
             self._set_unloaded(self._unloaded - {name})
-            for (_, version, _), model in opened:
+            for version, model in opened.items():
                 self._put(name, version, model)
 
     async def unload(self, name: str) -> None:
@@ -145,24 +167,28 @@ class ModelRepository:
         Raises:
             ModelNotFound: It is not loaded.
         """
-        async with self._changing:
-            self.get(name)
-            self._set_unloaded(self._unloaded | {name})
-            self._drop(name)
+        self.get(name)
+        self._unloads[name] += 1
+        self._set_unloaded(self._unloaded | {name})
+        self._drop(name)
 
     async def refresh(self) -> None:
         """Brings what is loaded in line with the directory."""
-        async with self._changing:
-            self._read_unloaded()
-            for name in self._unloaded & set(self._models):
-                self._drop(name)
-            found = {each[:2]: each for each in package_directories(self.directory)}
-            for key, each in found.items():
-                if key[0] not in self._unloaded and self._is_new(*each):
-                    await self._load_changed(*each)
-            for model in list(self):
-                if (model.package.name, model.package.version) not in found:
-                    self._drop(model.package.name, model.package.version)
+        self._read_unloaded()
+        for name in self._unloaded & set(self._models):
+            self._drop(name)
+        found = package_directories(self.directory)
+        present = {each[:2] for each in found}
+        for model in list(self):
+            if (model.package.name, model.package.version) not in present:
+                self._drop(model.package.name, model.package.version)
+        for gone in set(self._refused) - present:
+            del self._refused[gone]
+        async with PackageTrial(self._trial_seconds) as trial:
+            for name, version, path in found:
+                if self._is_new(name, version, path):
+                    async with self._loading[name]:
+                        await self._load_changed(trial, name, version, path)
 
     async def watch(self, seconds: float) -> None:
         """Refreshes for ever."""
@@ -174,6 +200,8 @@ class ModelRepository:
                 _LOGGER.exception("the model directory could not be looked at")
 
     def _is_new(self, name: str, version: str, path: Path) -> bool:
+        if name in self._unloaded:
+            return False
         signature = _signature(path)
         refused = self._refused.get((name, version))
         if refused is not None:
@@ -181,33 +209,29 @@ class ModelRepository:
         model = self._models.get(name, {}).get(version)
         return model is None or model.signature != signature
 
-    async def _load_changed(self, name: str, version: str, path: Path) -> None:
+    async def _load_changed(self, trial: PackageTrial, name: str, version: str, path: Path) -> None:
         signature = _signature(path)
         try:
-            model = await asyncio.to_thread(self._open, name, version, path)
+            model = await self._open(trial, name, version, path)
         except PackageError as error:
             self._refused[name, version] = signature, str(error)
             metrics.MODEL_LOADS.labels(name, "refused").inc()
             _LOGGER.error("%s version %s is not loaded: %s", name, version, error)
-        else:
+            return
+        if name not in self._unloaded:
             self._put(name, version, model)
             _LOGGER.info("loaded %s version %s", name, version)
 
-    def _open(self, name: str, version: str, path: Path) -> ServedModel:
-        """Reads, verifies and warms up a package."""
+    async def _open(self, trial: PackageTrial, name: str, version: str, path: Path) -> ServedModel:
+        """Has a package tried, then reads, verifies and warms it up here."""
         signature = _signature(path)
+        digest = await trial.digest_of(path)
         package = read_package(path)
         if (package.name, package.version) != (name, version):
             raise PackageError(f"{path} holds {package.name} version {package.version}.")
-        for file in FILES:
-            package.read(file)
-        try:
-            engine = Engine(package)
-            engine.warm_up()
-        except PackageError:
-            raise
-        except Exception as error:  # onnxruntime raises many kinds for a graph it cannot run
-            raise PackageError(f"{path} cannot be run: {error}") from error
+        if package.digest != digest:
+            raise PackageError(f"{path} was changed while it was loaded.")
+        engine = await asyncio.to_thread(_load, package)
         return ServedModel(engine, Batcher(engine.predict, self._limit), signature)
 
     def _put(self, name: str, version: str, model: ServedModel) -> None:
@@ -246,6 +270,14 @@ class ModelRepository:
         self._unloaded = names
         if self._state is not None:
             write_atomically(self._state, json.dumps(sorted(names)).encode())
+
+
+def _load(package: ModelPackage) -> Engine:
+    for file in (WEIGHTS, PROGRAM):  # the engine reads the others
+        package.read(file)
+    engine = Engine(package)
+    engine.try_out()
+    return engine
 
 
 def _newest(versions: dict[str, Any]) -> str:

@@ -7,14 +7,20 @@ says why, and goes on trying.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
-from service.errors import DeadlineExceeded, InternalError, QueueFull, WorkerLost, WorkersUnavailable
+from service.errors import (
+    DeadlineExceeded,
+    InternalError,
+    ModelNotLoadable,
+    QueueFull,
+    WorkerLost,
+    WorkersUnavailable,
+)
 from service.telemetry import metrics
 from service.workers.process import Progress, WorkerProcess, WorkerStartError, ignore_progress
 
@@ -68,14 +74,13 @@ class WorkerPool:
 
     Args:
         work: What the workers do, in the plural, as problems and metrics name it.
-        packages: Returns the directories of the packages that a new worker loads.
         workers: Processes; 0 refuses every request.
         queue: Requests that may wait for a worker.
     """
 
-    def __init__(self, work: str, packages: Callable[[], Sequence[Path]], workers: int, queue: int) -> None:
+    def __init__(self, work: str, workers: int, queue: int) -> None:
         self._work = work
-        self._packages, self._wanted, self._queue = packages, workers, queue
+        self._wanted, self._queue = workers, queue
         # None wakes a waiting request, which then looks at the status again.
         self._idle: asyncio.Queue[WorkerProcess | None] = asyncio.Queue()
         self._starting: set[asyncio.Task[None]] = set()
@@ -135,6 +140,7 @@ class WorkerPool:
             WorkersUnavailable: There are no workers, or they cannot start.
             DeadlineExceeded: No worker was free in time.
             WorkerLost: The worker died, or hung and was killed.
+            ModelNotLoadable: The package's weights are not what they should be.
         """
         async with self._borrowed(deadline) as worker:
             answers = [
@@ -142,6 +148,8 @@ class WorkerPool:
                 for index, message in enumerate(messages)
             ]
         for answer in answers:
+            if "package_error" in answer:
+                raise ModelNotLoadable(answer["package_error"])
             if "error" in answer:
                 _LOGGER.error("%s failed: %s", self._work, answer["error"])
                 raise InternalError()
@@ -238,7 +246,7 @@ class WorkerPool:
             doublings = min(self._failed_starts - 1, _MOST_DOUBLINGS)
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2**doublings)
         try:
-            worker = await WorkerProcess.start(self._packages())
+            worker = await WorkerProcess.start()
         except WorkerStartError as error:
             self._note_failure(str(error))
             return

@@ -5,8 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -40,8 +39,8 @@ class WorkerProcess:
         self.process, self._stdin, self._stdout = process, process.stdin, process.stdout
 
     @classmethod
-    async def start(cls, packages: Sequence[Path]) -> "WorkerProcess":
-        """Starts a process and waits until it has loaded the packages.
+    async def start(cls) -> "WorkerProcess":
+        """Starts a process and waits until it is ready.
 
         Raises:
             WorkerStartError: It cannot be started, ended, or is not ready in time.
@@ -52,7 +51,6 @@ class WorkerProcess:
                 "-P",  # a model.py or json.py in the working directory is not ours
                 "-m",
                 "service.workers.worker",
-                *map(str, packages),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_LONGEST_LINE,

@@ -1,8 +1,9 @@
-"""The process that attacks and certifies, `python -P -m service.workers.worker PACKAGE...`.
+"""The process that attacks and certifies, `python -P -m service.workers.worker`.
 
 The only part of the service that imports torch. It speaks JSON lines: a message of `service.workers.messages`
-or {"cancel": true} on standard input; {"ready": true}, then {"progress"}, {"result"} or {"error"} on standard
-output.
+or {"cancel": true} on standard input; {"ready": true}, then {"progress"}, {"result"}, {"error"} or
+{"package_error"} on standard output. A model is loaded when it is first asked for: one that cannot be takes
+nothing from the others.
 """
 
 import os
@@ -24,12 +25,12 @@ from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.network import WhiteBoxNetwork
-from model.package import read_package
+from model.package import PackageError, read_package
 from model.verification.result import VerificationResult
 from model.verification.verify import SearchPolicy, Verifier
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
-# Models replaced while the service runs stay until so many others have come.
+# The model that was loaded first makes room for the next.
 _MOST_MODELS = 32
 
 Send = Callable[[dict[str, Any]], None]
@@ -42,7 +43,11 @@ class Models:
         self._models: dict[tuple[str, str], Verifier] = {}
 
     def load(self, directory: str) -> str:
-        """Opens the package that is now in a directory and returns its digest."""
+        """Opens the package that is now in a directory and returns its digest.
+
+        Raises:
+            PackageError: It is damaged.
+        """
         package = read_package(Path(directory))
         network = WhiteBoxNetwork.from_package(package).freeze()
         self._models[directory, package.digest] = Verifier(network)
@@ -54,20 +59,18 @@ class Models:
         """Returns the network of a package.
 
         Raises:
-            ValueError: The directory holds another one now.
+            PackageError: It is damaged, or the directory holds another one now.
         """
         if (directory, digest) not in self._models and self.load(directory) != digest:
-            raise ValueError(f"{directory} holds another model by now")
+            raise PackageError(f"{directory} holds another model by now. Ask again.")
         return self._models[directory, digest]
 
 
-def main(packages: list[str]) -> None:
-    """Loads the packages' networks and answers messages until standard input ends."""
+def main() -> None:
+    """Answers messages until standard input ends."""
     torch.set_num_threads(1)
     send = _private_stdout()
     models = Models()
-    for directory in packages:
-        models.load(directory)
     messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled = threading.Event()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, messages, cancelled), daemon=True).start()
@@ -76,6 +79,8 @@ def main(packages: list[str]) -> None:
         try:
             model = models.get(message["package"], message["digest"])
             send({"result": _WORK[message["work"]](model, message, cancelled, send)})
+        except PackageError as error:
+            send({"package_error": str(error)})
         except Exception as error:  # this message failed, the worker goes on
             send({"error": f"{type(error).__name__}: {error}"})
 
@@ -179,4 +184,4 @@ def _private_stdout() -> Send:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -48,7 +48,7 @@ def test_the_services_worker_gives_the_verifiers_verdicts(some, expected):
     }
     lines = [json.dumps({**job, "epsilon": epsilon}) for epsilon in EPSILONS]
     done = subprocess.run(
-        [sys.executable, "-m", "service.workers.worker", str(PACKAGE)],
+        [sys.executable, "-m", "service.workers.worker"],
         input="\n".join([*lines, ""]), capture_output=True, text=True, cwd=ROOT, check=True,
     )  # fmt: skip
     _, *answers = map(json.loads, done.stdout.splitlines())

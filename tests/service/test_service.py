@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from running import PACKAGE, ROOT, running_server
 
-from model.package_directory import newest_packages
+from model.package_directory import newest_package
 from service.api.schemas import ModelDetails, ModelList
 from service.app import create_app
 from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
@@ -109,7 +109,7 @@ def test_the_newest_version_of_a_model_is_served(tmp_path):
         directory = tmp_path / "mnist-3v5" / version
         directory.mkdir(parents=True)
         (directory / "manifest.json").write_bytes((PACKAGE / "manifest.json").read_bytes())
-    (package,) = newest_packages(tmp_path)
+    package = newest_package(tmp_path, "mnist-3v5")
     assert package.directory.name == "10"
 
 

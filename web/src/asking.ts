@@ -1,6 +1,6 @@
 // What the page asks of the service, and when: the answer follows the pen, the rest follows the answer.
 import * as api from "./api";
-import { fileOf, isEmpty, EMPTY, type Drawing } from "./drawing";
+import { fileOf, isEmpty, isTooLittle, EMPTY, type Drawing } from "./drawing";
 import { ranked } from "./explained";
 import { current, NO_ATTACK, update, updateAttack, type Knowledge } from "./state";
 
@@ -35,7 +35,7 @@ export const clear = (): void => show(EMPTY);
 export function askAgain(): void {
   const { drawing, model } = current();
   if (!model) return;
-  if (isEmpty(drawing)) {
+  if (isTooLittle(drawing)) {
     update({ prediction: null, explanation: null, problem: null, slow: false });
     return;
   }

@@ -14,6 +14,12 @@ export interface Drawing { strokes: Stroke[]; picture: Picture | null }
 export const EMPTY: Drawing = { strokes: [], picture: null };
 export const isEmpty = ({ strokes, picture }: Drawing): boolean => !strokes.length && !picture;
 
+/** Whether there is nothing to ask about yet: the pen has only just touched down. */
+export function isTooLittle({ strokes, picture }: Drawing): boolean {
+  const drawn = strokes.flatMap((stroke) => stroke.slice(1).map(([x, y], at) => Math.hypot(x - stroke[at]![0], y - stroke[at]![1])));
+  return !picture && drawn.reduce((total, step) => total + step, 0) < PEN;
+}
+
 /** Draws strokes with the context's fill style; the context is scaled to the drawing's units. */
 export function drawStrokes(context: CanvasRenderingContext2D, strokes: readonly Stroke[]): void {
   for (const stroke of strokes) context.fill(outline(stroke));
@@ -36,8 +42,19 @@ export async function fileOf({ strokes, picture }: Drawing): Promise<Blob> {
   context.fillStyle = "#000";
   context.fillRect(0, 0, SIDE, SIDE);
   context.fillStyle = "#fff";
+  const { left, top, side } = frame(strokes);
+  context.setTransform(SIDE / side, 0, 0, SIDE / side, (-left * SIDE) / side, (-top * SIDE) / side);
   drawStrokes(context, strokes);
   return canvas.convertToBlob({ type: "image/png" });
+}
+
+/** The square around the strokes: the service scales a digit to one size anyway, and takes a speck for dirt. */
+function frame(strokes: readonly Stroke[]): { left: number; top: number; side: number } {
+  const points = strokes.flat();
+  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const side = 1.4 * (Math.max(right - left, bottom - top) + PEN);
+  return { left: (left + right - side) / 2, top: (top + bottom - side) / 2, side };
 }
 
 /** Strokes as text for the URL: two bytes a point in base64, strokes separated by points. Pressure is left out. */

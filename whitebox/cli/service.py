@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.explanation_figure import explanation_figure
-from model.package_directory import check_packages, newest_packages
+from model.package_directory import check_default_model, newest_package
 from service.app import create_tracing, new_state
 from service.codecs.json_images import DecodedImages
 from service.codecs.preprocessing import MNIST_FORM, read_image_file
@@ -50,7 +50,7 @@ def serve(
         settings = load_settings(host=host, port=port, workers=workers, log_level=log_level)
         ApiKeys.from_settings(settings)
         create_tracing(settings)
-        check_packages(settings.models_dir, settings.default_model)
+        check_default_model(settings.models_dir, settings.default_model)
         if check:
             _check(settings)
             return
@@ -60,11 +60,15 @@ def serve(
 def _check(settings: Settings) -> None:
     """Loads everything as the service would and lets every model answer."""
     models = new_state(settings).models
-    models.load_all()
+    asyncio.run(models.load_all())
     for model in models:
-        prediction = _predict(model.engine, np.zeros((1, 28, 28), np.float32))
+        prediction = _predict(
+            model.engine, np.zeros((1, model.package.height, model.package.width), np.float32)
+        )
         name = f"{model.package.name}/{model.package.version}"
         say(f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}")
+    if refused := models.refused():
+        fail("\n".join(f"{name}/{version}: {reason}" for (name, version), reason in refused.items()))
     has_keys = bool(ApiKeys.from_settings(settings))
     access = "asks for an API key" if has_keys else "is open to everybody who can reach it"
     say(f"Settings and models are fine. The service {access}.")
@@ -150,7 +154,7 @@ def attack(
 
 async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
     limits = load_settings()
-    pool = WorkerPool("attacks", lambda: [engine.package.directory], workers=1, queue=1)
+    pool = WorkerPool("attacks", workers=1, queue=1)
     pool.start()
     try:
         message = attack_message(engine, pixels[0], label, settings, limits.max_attack_queries)
@@ -165,12 +169,9 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
 def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, DecodedImages]:
     with errors_in_one_line(command):
         settings = load_settings()
-        wanted = model or settings.default_model
-        packages = {package.name: package for package in newest_packages(settings.models_dir)}
-        if wanted not in packages:
-            fail(f"There is no model {wanted!r}. There are: {', '.join(packages)}.")
+        package = newest_package(settings.models_dir, model or settings.default_model)
         prepared = MNIST_FORM.one(read_image_file(image.read_bytes(), settings.max_png_pixels))
-        return Engine(packages[wanted]), DecodedImages(prepared.pixels[None], [prepared])
+        return Engine(package), DecodedImages(prepared.pixels[None], [prepared])
 
 
 def _in_words(answer: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ function bars({ prediction, rival, model, models }: State): TemplateResult {
   const labels = prediction ? labelsOf(prediction) : (served?.labels.map(String) ?? []);
   return html`<table class="classes">
     <caption class="visually-hidden">Probability and logit of each class</caption>
-    <thead><tr><th scope="col">class</th><th scope="col" class="wide">probability</th><th scope="col"></th><th scope="col">logit</th></tr></thead>
+    <thead><tr><th scope="col">class</th><th scope="col" class="wide" colspan="2">probability</th><th scope="col">logit</th></tr></thead>
     <tbody>${labels.map((label) => bar(label, prediction, rival))}</tbody>
   </table>`;
 }

@@ -12,14 +12,13 @@ export function headerView({ models, model, needsKey }: State): TemplateResult {
   const other = theme === "dark" ? "light" : "dark";
   const chosen = model ? `${model.name}/${model.version}` : "";
   return html`
-    <label class="model-switch"><span class="visually-hidden">Model</span>
-      <select @change=${(event: Event) => {
+    <span class="model-switch"><select aria-label="Model" @change=${(event: Event) => {
         const found = models.find(({ name, version }) => `${name}/${version}` === (event.target as HTMLSelectElement).value);
         if (found) void chooseModel(found);
       }} ?disabled=${!models.length}>
         ${models.length ? nothing : html`<option>no model yet</option>`}
         ${models.map(({ name, version }) => html`<option value="${name}/${version}" ?selected=${`${name}/${version}` === chosen}>${name} v${version}</option>`)}
-      </select></label>
+      </select></span>
     <button type="button" class="quiet icon-only" aria-label="Use the ${other} theme" title="Use the ${other} theme"
       @click=${() => { chooseTheme(other); update({}); }}>${icon(theme === "dark" ? "sun" : "moon")}</button>
     ${needsKey ? keyForm() : nothing}`;

@@ -30,7 +30,7 @@ export function proveView(state: State, width: number): TemplateResult {
       </div>
       <p class="legend" id="prove-words"><span><span class="key certified"></span>certified: no attack can succeed, proved</span>
         <span><span class="key unknown"></span>unknown</span> <span><span class="key falsified"></span>falsified: an image was found</span></p>
-      ${knowledge ? pictureTools("what is known along epsilon", { head: ["from", "to", ""], rows: ranges(knowledge) }) : nothing}
+      ${knowledge ? pictureTools("what is known along epsilon", { head: ["from", "to", "what is known"], rows: ranges(knowledge) }) : nothing}
     </figure>
     ${counterexample(state)}
   </section>`;

@@ -159,7 +159,7 @@ function pixelReading(explanation: Explanation, labels: string[], { y, x }: Pixe
   const turn = Math.round((360 * at(explanation.bright.rotation)) / rotations);
   return html`<div class="reading"><table>
     <caption>row ${y}, column ${x}</caption>
-    <thead><tr><th scope="col"></th><th scope="col">value</th>${labels.map((label) => html`<th scope="col">adds to ${label}</th>`)}</tr></thead>
+    <thead><tr><td></td><th scope="col">value</th>${labels.map((label) => html`<th scope="col">adds to ${label}</th>`)}</tr></thead>
     <tbody>
       <tr><th scope="row">image</th><td>${plain(at(explanation.image))}</td>${labels.map(() => html`<td></td>`)}</tr>
       <tr><th scope="row">two-step</th><td>${signed(twoStep, 2)} ${name}</td>${labels.map((label) => html`<td>${signed(at(explanation.attribution[label]!.two_step))}</td>`)}</tr>
