@@ -41,8 +41,10 @@ export function askAgain(): void {
   }
   let encoded: Promise<Blob> | undefined;
   const file = (): Promise<Blob> => (encoded ??= fileOf(drawing)); // not for drawings that are overtaken
-  answers.ask(() => answer(drawing, model, file));
-  explanations.ask(() => explainIt(drawing, model, file));
+  answers.ask(async () => {
+    await answer(drawing, model, file);
+    explanations.ask(() => explainIt(drawing, model, file)); // after the answer, which is waited for
+  });
 }
 
 const isCurrent = (drawing: Drawing, model: api.ModelRef): boolean => current().drawing === drawing && current().model === model;
