@@ -1,27 +1,33 @@
 """The application: `create_app(settings)`; importing this module loads no model."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import attack, certify, explain, health, kserve_v1, metrics, models, predict
 from service.api.dependencies import ServiceState
 from service.api.openapi import api_key_security, describe_problems, operation_id
 from service.api.openinference import inference, repository
 from service.http import problems
-from service.http.admission import AdmissionControl
-from service.http.auth import ApiKeys
 from service.http.middleware import RequestMiddleware
+from service.http.protection.admission import AdmissionControl
+from service.http.protection.auth import ApiKeys
+from service.http.protection.buffers import InputBuffers, OutputBuffers
+from service.http.protection.connections import Connections
+from service.http.protection.strangers import Strangers
+from service.http.protection.threads import Threads
 from service.http.unknown import refuse_unknown_query_parameters
 from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository
 from service.lifespan import running
 from service.settings import Settings
+from service.telemetry.metrics import Exposition
 from service.telemetry.tracing import Tracing
 from service.workers.pool import WorkerPool
 
@@ -43,9 +49,11 @@ class Application(FastAPI):
 
     Attributes:
         outermost: The layer.
+        connections: What `service.http.protection.connections` counts below it.
     """
 
-    outermost: RequestMiddleware
+    outermost: ASGIApp
+    connections: Connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request to the outermost layer."""
@@ -66,12 +74,13 @@ def create_app(settings: Settings | None = None) -> Application:
     admission = AdmissionControl(
         api_keys, settings.max_requests, settings.metrics_need_key, settings.access_log, tracing
     )
-    state = new_state(settings)
+    connections = Connections(settings)
+    state = new_state(settings, connections)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.openapi()  # routes look up in it which names are known
-        async with running(state, tracing):
+        async with running(state, connections, tracing):
             yield
 
     app = Application(
@@ -85,16 +94,28 @@ def create_app(settings: Settings | None = None) -> Application:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = state
+    app.state.threads, app.state.budgets = state.threads, settings  # what routes take JSON with
+    app.connections = connections
     problems.install_handlers(app)
     _include_routes(app, api_key_security() if api_keys else [], settings.metrics_need_key)
     app.outermost = RequestMiddleware(
         super(Application, app).__call__,
         handlers={"/v1/predict": predict.PredictHandler(state)},
+        strangers=Strangers.from_settings(settings),
         admission=admission,
-        max_body_bytes=settings.max_body_bytes,
-        max_body_seconds=settings.request_timeout_ms / 1000,
+        bodies=InputBuffers(settings),
+        answers=state.answers,
     )
+    if settings.cors_origins:
+        app.outermost = _with_cors(app.outermost, settings.cors_origins)
     return app
+
+
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Lets browsers show answers to pages of other sites."""
+    return CORSMiddleware(
+        app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+    )
 
 
 def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -> None:
@@ -104,7 +125,7 @@ def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -
     app.include_router(metrics.router, dependencies=security if metrics_need_key else [])
 
 
-def new_state(settings: Settings) -> ServiceState:
+def new_state(settings: Settings, connections: Connections) -> ServiceState:
     """Returns what a service holds before it starts; no model is loaded yet."""
     limit = QueueLimit(settings.max_waiting_images)
     models = ModelRepository(settings.models_dir, settings.default_model, limit, settings.state_dir)
@@ -112,4 +133,7 @@ def new_state(settings: Settings) -> ServiceState:
     certificates = WorkerPool(
         "certificates", models.package_paths, settings.certify_workers, settings.certify_queue
     )
-    return ServiceState(settings, models, attacks, certificates)
+    threads = Threads(settings.threads, settings.thread_queue)
+    exposition = Exposition(settings.metrics_cache_seconds)
+    answers = OutputBuffers(settings, connections.unread)
+    return ServiceState(settings, models, attacks, certificates, threads, answers, exposition)

@@ -3,16 +3,14 @@
 import asyncio
 import gc
 import logging
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-from anyio.to_thread import current_default_thread_limiter
-
 from service.api.dependencies import ServiceState
+from service.http.protection.connections import Connections
 from service.inference.model_repository import ServedModel
 from service.telemetry.metrics import flush_periodically
 from service.telemetry.tracing import Tracing
@@ -21,14 +19,18 @@ _LOGGER = logging.getLogger("service")
 
 
 @asynccontextmanager
-async def running(state: ServiceState, tracing: Tracing | None) -> AsyncIterator[None]:
+async def running(
+    state: ServiceState, connections: Connections, tracing: Tracing | None
+) -> AsyncIterator[None]:
     """Loads the models, starts the workers and is ready; then drains and stops all of it."""
     state.models.load_all()
-    _limit_threads()
     state.attacks.start()
     state.certificates.start()
     watch = _watch(state)
-    flushing = asyncio.create_task(flush_periodically())
+    periodically = [
+        asyncio.create_task(flush_periodically()),
+        asyncio.create_task(connections.sweep_periodically()),
+    ]
     _collect_less_garbage()
     state.ready = True
     _LOGGER.info("ready: %s", ", ".join(map(_named, state.models)))
@@ -38,20 +40,12 @@ async def running(state: ServiceState, tracing: Tracing | None) -> AsyncIterator
     finally:
         state.ready = False
         watch.cancel()
-        flushing.cancel()
+        for task in periodically:
+            task.cancel()
         await state.attacks.stop()
         await state.certificates.stop()
         if tracing is not None:
             await asyncio.to_thread(tracing.stop)
-
-
-def _limit_threads() -> None:
-    """Lets few explanations be computed at once: more threads than cores only take turns with predictions.
-
-    Predictions beside 24 clients that want explanations take 6 ms with four threads on two cores, 24 ms with
-    FastAPI's 40.
-    """
-    current_default_thread_limiter().total_tokens = min(40, 2 * (os.cpu_count() or 1))
 
 
 def _collect_less_garbage() -> None:

@@ -20,7 +20,7 @@ JSON = b"Content-Type: application/json\r\n"
 
 def whole_request(body: bytes, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
     """Returns the bytes of a request, to be sent at once or in pieces."""
-    return start + b"\r\nHost: x\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return start + b"\r\nHost: localhost\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def running_server(
     with ExitStack() as files:
         process = subprocess.Popen(
             [*prefix, WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
-            env={**os.environ, **environment},
+            env={**os.environ, "WHITEBOX_METRICS_CACHE_SECONDS": "0", **environment},
             cwd=cwd,
             stderr=stderr if log is None else files.enter_context(log.open("wb")),
         )

@@ -5,12 +5,18 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
-from service.api.dependencies import CertifyDeadline, CertifyWorkers, Context, CurrentSettings, Models
+from service.api.dependencies import (
+    CertifyDeadline,
+    CertifyWorkers,
+    Context,
+    CurrentSettings,
+    CurrentThreads,
+    Models,
+)
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import CertifyRequest, CertifyResponse
-from service.codecs.json_images import decode_images
+from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import ArrayJSONResponse
@@ -45,6 +51,7 @@ async def certify(
     body: Annotated[CertifyRequest, Body(openapi_examples=_EXAMPLES)],
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
     workers: CertifyWorkers,
     deadline: CertifyDeadline,
     context: Context,
@@ -55,7 +62,7 @@ async def certify(
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    labelled = await run_in_threadpool(_label, body, models, settings)
+    labelled = await threads.run("unpack", deadline, lambda: _label(body, models, settings))
     context.mark("parse")
     engine = labelled.engine
     message = certify_message(
@@ -80,8 +87,8 @@ async def certify(
 
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
     engine = models.get(body.model, body.version).engine
-    decoded = decode_images(body.images, settings.max_certify_images, settings.max_png_pixels)
-    return label_images(engine, decoded, body.labels)
+    images = OpenedImages(body.images, settings.max_certify_images, settings)
+    return label_images(engine, images.decode(), body.labels)
 
 
 def _with_prediction(engine: Engine, assessment: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,16 +1,18 @@
 """POST /v1/explain."""
 
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
-from service.api.dependencies import Context, CurrentSettings, Deadline, Models, check_deadline
+from service.api.dependencies import AnswerBuffers, Context, CurrentSettings, CurrentThreads, Deadline, Models
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas import ExplainBody, ExplainOptions, ExplainResponse, with_query
-from service.codecs.json_images import DecodedImages, decode_file, decode_images
-from service.codecs.serialization import explanations, model_ref, outputs_of
+from service.codecs.json_images import OpenedImages
+from service.codecs.serialization import model_ref, outputs_of
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
+from service.inference.explaining import explained
 from service.settings import Settings
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
@@ -28,11 +30,13 @@ _EXAMPLES = body_examples(
     openapi_extra=RAW_IMAGE_BODY,
     dependencies=[Depends(require_json_or_image)],
 )
-def explain(
+async def explain(
     body: Annotated[ExplainBody, Body(openapi_examples=_EXAMPLES)],
     query: Annotated[ExplainOptions, Query()],
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
+    answers: AnswerBuffers,
     deadline: Deadline,
     context: Context,
 ) -> Response:
@@ -42,21 +46,22 @@ def explain(
     body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do what the JSON
     fields of their names do.
     """
-    context.mark("parse")
     options = query if isinstance(body, bytes) else with_query(body, query)
-    decoded = _decode(body, settings)
+    opened = await threads.run("parse", deadline, lambda: _open(body, settings))
+    decoded = await threads.decode(opened, deadline)
+    context.mark("parse")
     model = models.get(options.model, options.version)
-    check_deadline(deadline)
-    trace = model.engine.explain(decoded.images, outputs_of(options.include))
-    found = explanations(
-        model.engine.labels, trace, options.include, decoded.preprocessed, options.format == "png"
+    answers.reserve(context, model.engine.numbers(outputs_of(options.include), len(decoded.images)))
+    pieces = explained(model.engine, decoded, options.include, options.format == "png")
+    found = await threads.run_in_turns("explain", deadline, pieces)
+    response = ArrayJSONResponse(
+        {"model": model_ref(model.package), "explanations": list(chain.from_iterable(found))}
     )
-    response = ArrayJSONResponse({"model": model_ref(model.package), "explanations": found})
     context.mark("infer")
     return response
 
 
-def _decode(body: ExplainBody, settings: Settings) -> DecodedImages:
+def _open(body: ExplainBody, settings: Settings) -> OpenedImages:
     if isinstance(body, bytes):
-        return decode_file(body, settings.max_png_pixels)
-    return decode_images(body.images, settings.max_explain_images, settings.max_png_pixels)
+        return OpenedImages([body], 1, settings, field="")
+    return OpenedImages(body.images, settings.max_explain_images, settings)

@@ -1,18 +1,30 @@
 """POST /v1/models/{name}:predict and :explain, as KServe's V1 protocol has them."""
 
+from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.dependencies import Context, CurrentSettings, Deadline, ModelName, Models, check_deadline
+from service.api.dependencies import (
+    AnswerBuffers,
+    Context,
+    CurrentSettings,
+    CurrentThreads,
+    Deadline,
+    ModelName,
+    Models,
+)
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
 from service.api.schemas import Explanation, Prediction
-from service.codecs.json_images import InputImage, decode_images
-from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
-from service.http.body import off_the_loop
+from service.budgets import MOST_IMAGES
+from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
+from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions
+from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import AnyMediaTypeRoute
+from service.inference.explaining import explained
+from service.settings import Settings
 
 router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)
 
@@ -23,7 +35,7 @@ class V1Request(BaseModel):
     # Clients of that protocol send fields of their own, such as signature_name.
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    instances: Annotated[list[InputImage], Field(min_length=1)]
+    instances: Annotated[list[InputImage], Field(min_length=1, max_length=MOST_IMAGES)]
 
 
 class V1PredictResponse(BaseModel):
@@ -44,19 +56,16 @@ Instances = Annotated[V1Request, Body(openapi_examples=_EXAMPLES)]
 
 @router.post("/v1/models/{name}:predict", response_model=V1PredictResponse)
 async def v1_predict(
-    request: Request,
     name: ModelName,
     body: Instances,
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
     deadline: Deadline,
     context: Context,
 ) -> Response:
     """Say which digit each instance shows; instances are images as /v1/predict takes them."""
-    decoded = await off_the_loop(
-        await request.body(),
-        lambda: decode_images(body.instances, settings.max_images, settings.max_png_pixels, "instances"),
-    )
+    decoded = await _decode(body, settings.max_images, settings, threads, deadline)
     model = models.get(name)
     context.mark("parse")
     logits, probabilities = await model.batcher.predict(decoded.images, deadline)
@@ -66,21 +75,31 @@ async def v1_predict(
 
 
 @router.post("/v1/models/{name}:explain", response_model=V1ExplainResponse)
-def v1_explain(
+async def v1_explain(
     name: ModelName,
     body: Instances,
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
+    answers: AnswerBuffers,
     deadline: Deadline,
     context: Context,
 ) -> Response:
     """Say which digit each instance shows, and why: everything that /v1/explain tells."""
-    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
+    decoded = await _decode(body, settings.max_explain_images, settings, threads, deadline)
     engine = models.get(name).engine
     context.mark("parse")
-    check_deadline(deadline)
-    trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
-    found = explanations(engine.labels, trace, TRACE_PARTS, decoded.preprocessed)
-    response = ArrayJSONResponse({"explanations": found})
+    answers.reserve(context, engine.numbers(outputs_of(TRACE_PARTS), len(decoded.images)))
+    found = await threads.run_in_turns("explain", deadline, explained(engine, decoded, TRACE_PARTS))
+    response = ArrayJSONResponse({"explanations": list(chain.from_iterable(found))})
     context.mark("infer")
     return response
+
+
+async def _decode(
+    body: V1Request, max_images: int, settings: Settings, threads: Threads, deadline: float
+) -> DecodedImages:
+    opened = await threads.run(
+        "parse", deadline, lambda: OpenedImages(body.instances, max_images, settings, "instances")
+    )
+    return await threads.decode(opened, deadline)

@@ -9,10 +9,11 @@ from starlette.types import Scope
 from service.api.dependencies import Context, ServiceState, State
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas import ModelChoice, PredictBody, PredictRequest, PredictResponse, with_query
-from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
+from service.codecs.json_images import DecodedImages, NumberLists, OpenedImages, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json
-from service.http.body import is_image_file, off_the_loop, parse_json
+from service.http.body import is_image_file
 from service.http.context import RequestContext
+from service.http.json_body import SMALL_BODY, parse_json
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
 from service.inference.model_repository import ServedModel
@@ -48,7 +49,7 @@ class PredictHandler:
         if scope["query_string"]:
             refuse_unknown_query(scope["query_string"], _QUERY)
         deadline = context.deadline(self._seconds)
-        model, decoded = await self._read(scope, body, context)
+        model, decoded = await self._read(scope, body, context, deadline)
         context.mark("parse")
         logits, probabilities = await model.batcher.predict(decoded.images, deadline)
         context.mark("infer")
@@ -58,25 +59,39 @@ class PredictHandler:
         return answer
 
     async def _read(
-        self, scope: Scope, body: bytes, context: RequestContext
+        self, scope: Scope, body: bytes, context: RequestContext, deadline: float
     ) -> tuple[ServedModel, DecodedImages]:
-        if context.content_type == _JSON and not scope["query_string"]:
+        if context.content_type == _JSON and not scope["query_string"] and len(body) <= SMALL_BODY:
             lists = parse_number_lists(body, self._settings.max_images)
             if lists is not None:
-                images = DecodedImages(lists.images, [None] * len(lists.images))
-                return self._state.models.get(lists.model, lists.version), images
+                return self._of_lists(lists)
         query = ModelChoice.model_validate(dict(QueryParams(scope["query_string"])))
-        if is_image_file(context.content_type.decode("latin-1")):
-            return await off_the_loop(body, lambda: self._read_file(body, query))
-        return await off_the_loop(body, lambda: self._read_json(body, query))
+        is_file = is_image_file(context.content_type.decode("latin-1"))
+        read = self._open_file if is_file else self._read_json
+        threads = self._state.threads
+        model, images = await threads.run_or_here(
+            len(body) <= SMALL_BODY, "parse", deadline, lambda: read(body, query)
+        )
+        if isinstance(images, OpenedImages):
+            images = await threads.decode(images, deadline)
+        return model, images
 
-    def _read_json(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
-        asked = with_query(parse_json(PredictRequest, body), query)
-        images = decode_images(asked.images, self._settings.max_images, self._settings.max_png_pixels)
+    def _of_lists(self, lists: NumberLists) -> tuple[ServedModel, DecodedImages]:
+        images = DecodedImages(lists.images, [None] * len(lists.images))
+        return self._state.models.get(lists.model, lists.version), images
+
+    def _read_json(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages | OpenedImages]:
+        settings = self._settings
+        if len(body) > SMALL_BODY and not query.model_fields_set:
+            lists = parse_number_lists(body, settings.max_images)
+            if lists is not None:
+                return self._of_lists(lists)
+        asked = with_query(parse_json(PredictRequest, body, settings), query)
+        images = OpenedImages(asked.images, settings.max_images, settings)
         return self._state.models.get(asked.model, asked.version), images
 
-    def _read_file(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, DecodedImages]:
-        images = decode_file(body, self._settings.max_png_pixels)
+    def _open_file(self, body: bytes, query: ModelChoice) -> tuple[ServedModel, OpenedImages]:
+        images = OpenedImages([body], 1, self._settings, field="")
         return self._state.models.get(query.model, query.version), images
 
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from model.attacks.settings import AttackName, Norm
 from model.package import Label
+from service.budgets import MOST_IMAGES
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
 from service.errors import invalid_at
@@ -54,7 +55,7 @@ def with_query(body: Choice, query: ModelChoice) -> Choice:
 class ImagesRequest(ModelChoice):
     """Images for a model."""
 
-    images: Annotated[list[InputImage], Field(min_length=1)]
+    images: Annotated[list[InputImage], Field(min_length=1, max_length=MOST_IMAGES)]
 
 
 class PredictRequest(ImagesRequest):
@@ -65,7 +66,13 @@ class ExplainOptions(ModelChoice):
     """What an explanation is to hold."""
 
     include: Annotated[
-        list[TracePart], Field(description="Parts of the trace to answer with.", min_length=1)
+        list[TracePart],
+        Field(
+            fail_fast=True,
+            description="Parts of the trace to answer with.",
+            min_length=1,
+            max_length=len(TRACE_PARTS),
+        ),
     ] = list(TRACE_PARTS)
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"
@@ -95,7 +102,7 @@ class LabelledImagesRequest(ImagesRequest):
     """Images with the digits that they are."""
 
     labels: Annotated[
-        list[Label] | None,
+        Annotated[list[Label], Field(fail_fast=True, max_length=MOST_IMAGES)] | None,
         Field(description="The true digits; default: what the model says of each image."),
     ] = None
 

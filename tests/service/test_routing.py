@@ -30,7 +30,7 @@ def post(route_class: type[JSONRoute], content: bytes, **headers: str) -> httpx.
         app = FastAPI()
         app.include_router(router)
         install_handlers(app)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/text", content=content, headers=headers)
 
     return asyncio.run(ask())

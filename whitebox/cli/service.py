@@ -16,7 +16,7 @@ from service.app import new_state
 from service.codecs.preprocessing import MNIST_FORM, read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
-from service.http.auth import ApiKeys
+from service.http.protection.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.server import run_server
 from service.settings import LogLevel, Settings, load_settings

@@ -2,7 +2,13 @@
 
 from service.codecs.preprocessing.errors import Box, NotADigitError
 from service.codecs.preprocessing.handwritten_digit import HandwrittenDigit, Prepared, is_blank
-from service.codecs.preprocessing.image_files import MEDIA_TYPES, Picture, read_base64, read_image_file
+from service.codecs.preprocessing.image_files import (
+    MEDIA_TYPES,
+    Picture,
+    decode_base64,
+    pixel_count,
+    read_image_file,
+)
 
 __all__ = [
     "MEDIA_TYPES",
@@ -13,8 +19,9 @@ __all__ = [
     "NotADigitError",
     "Picture",
     "Prepared",
+    "decode_base64",
     "is_blank",
-    "read_base64",
+    "pixel_count",
     "read_image_file",
 ]
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from service.errors import QueueFull
-from service.http.auth import ApiKeys
 from service.http.context import RequestContext
+from service.http.protection.auth import ApiKeys
 from service.telemetry import metrics
 from service.telemetry.tracing import Tracing
 
@@ -14,6 +14,8 @@ _LOGGER = logging.getLogger("service")
 _PUBLIC = frozenset(("/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"))
 _HEALTH = "/v2/health/"
 _METRICS = "/metrics"
+# Beyond the limit of requests: an operator sees what goes on when the service is full.
+_RESERVED = 16
 QUEUE_FULL = QueueFull(
     "More requests are in progress already than this service takes on at once.", headers={"Retry-After": "1"}
 )
@@ -24,7 +26,8 @@ class AdmissionControl:
 
     Args:
         api_keys: Authenticates requests.
-        max_requests: Requests that may be in progress; health and metrics are always answered.
+        max_requests: Requests that may be in progress; a few more for metrics and documentation, and health
+            is always answered.
         metrics_need_key: Whether /metrics asks for a key too.
         access_log: Whether every request gets a log line, or only a failed one.
         tracing: Where traces go; None for nowhere.
@@ -43,37 +46,44 @@ class AdmissionControl:
         self._in_progress = 0
         self._counters = _RequestCounters()
         metrics.sample(metrics.IN_PROGRESS, lambda: self._in_progress)
+        metrics.budget("requests", max_requests, lambda: self._in_progress)
 
     @property
     def is_full(self) -> bool:
-        """Whether more requests are in progress than may be."""
-        return self._in_progress > self._max_requests
-
-    def begin(self) -> None:
-        """Counts a request that begins; `finish` must follow."""
-        self._in_progress += 1
+        """Whether as many requests are in progress as may be."""
+        return self._in_progress >= self._max_requests
 
     def admit(self, path: str, context: RequestContext) -> None:
-        """Admits a request that has begun.
+        """Admits a request whose head is there.
 
         Raises:
             Unauthorized: It brings no key, or a wrong one.
             RateLimited: Its key has been used too often.
             QueueFull: Too many requests are in progress.
         """
-        if path.startswith(_HEALTH) or path in _PUBLIC:
+        if path.startswith(_HEALTH) or path in _PUBLIC or (path == _METRICS and not self._metrics_need_key):
             return
-        if path == _METRICS:
-            if self._metrics_need_key:
-                self._api_keys.authenticate(context.api_key)
-            return
-        if self.is_full:
+        if self.is_full and path != _METRICS:
             raise QUEUE_FULL
-        self._api_keys.authenticate(context.api_key)
+        context.role = self._api_keys.authenticate(context.api_key)
+
+    def begin(self, path: str, context: RequestContext) -> None:
+        """Counts a request whose body is there among those in progress; `finish` must follow.
+
+        Raises:
+            QueueFull: Too many requests are in progress.
+        """
+        if self._in_progress >= self._max_requests and not path.startswith(_HEALTH):
+            is_small = path == _METRICS or path in _PUBLIC
+            if not is_small or self._in_progress >= self._max_requests + _RESERVED:
+                raise QUEUE_FULL
+        self._in_progress += 1
+        context.in_progress = True
 
     def finish(self, method: str, path: str, context: RequestContext, status: int) -> None:
         """Accounts for a request that has been answered, in metrics, traces and log."""
-        self._in_progress -= 1
+        if context.in_progress:
+            self._in_progress -= 1
         seconds = time.perf_counter() - context.started
         self._counters.count(context.route, status, seconds, context.stages)
         if self._tracing is not None:
