@@ -248,7 +248,9 @@ def test_a_jump_of_the_clock_changes_nothing(monkeypatch, offline, jump):
         app = create_app(Settings(attack_workers=1, certify_workers=0, attack_timeout_seconds=60))
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=90) as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost", timeout=90
+            ) as client:
                 attack = {**ATTACK, "attack": "pgd", "epsilon": 0.1}
                 attack["steps"] = 40
                 attacking = asyncio.ensure_future(client.post("/v1/attack", json=attack))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from running import JSON, whole_request
 
 from service.app import create_app
-from service.http.body import SMALL_BODY
+from service.http.json_body import SMALL_BODY
+from service.http.protection.connections import Connection
 from service.settings import Settings
 
 HALF = [[0.5] * 28] * 28
@@ -27,13 +28,13 @@ class Running:
     """The service in a thread of this process."""
 
     def __init__(self, **options: object) -> None:
-        given = Settings(attack_workers=0, certify_workers=0, **options)
+        given = Settings(attack_workers=0, certify_workers=0, metrics_cache_seconds=0, **options)
         app = create_app(given)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         config = uvicorn.Config(
-            app, port=self.port, http="httptools", log_config=None,
+            app, port=self.port, http=Connection, log_config=None,
             timeout_keep_alive=given.keep_alive_seconds, server_header=False,
         )  # fmt: skip
         self.server = uvicorn.Server(config)

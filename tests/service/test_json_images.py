@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from service.api.schemas import PredictRequest
 from service.codecs import json_images
-from service.codecs.json_images import NumberLists, decode_images, parse_number_lists
-from service.http.body import SMALL_BODY
+from service.codecs.json_images import NumberLists, OpenedImages, parse_number_lists
+from service.http.json_body import SMALL_BODY
+from service.settings import Settings
 
 MOST = 16
 HALF = [[0.5] * 28] * 28
@@ -28,7 +29,9 @@ def by_schema(body: bytes) -> NumberLists | None:
         asked = PredictRequest.model_validate_json(body)
     except ValidationError:
         return None
-    return NumberLists(decode_images(asked.images, MOST, 10_000).images, asked.model, asked.version)
+    return NumberLists(
+        OpenedImages(asked.images, MOST, Settings()).decode().images, asked.model, asked.version
+    )
 
 
 def assert_read_alike(body: bytes) -> None:
@@ -118,11 +121,14 @@ def test_a_named_model_needs_no_schema(order):
         json.dumps({"images": [[[[0.5]] * 28] * 28]}).encode(),
         json.dumps({"images": [[[True] * 28] * 28]}).encode(),
         json.dumps({"images": [HALF] * (MOST + 1)}).encode(),
-        json.dumps({"images": [HALF]}).encode() + b" " * SMALL_BODY,
     ],
 )
 def test_everything_else_is_left_to_the_schema(body):
     assert parse_number_lists(body, MOST) is None
+
+
+def test_a_body_that_is_read_in_a_thread_is_read_alike(digits):
+    assert_read_alike(json.dumps({"images": digits[0][:MOST].tolist()}).encode() + b" " * SMALL_BODY)
 
 
 def test_images_outlast_the_next_document():

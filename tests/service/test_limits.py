@@ -124,7 +124,9 @@ def test_half_bodies_together_hold_no_more_than_is_allowed(limited, three):
         assert metric(client, "whitebox_budget_used", budget="buffered input bytes") <= 12 * MIB
         assert predicts(client, three)
         large = json.dumps({"images": [three] * 60}).encode() + b" " * MIB
-        assert client.post("/v1/predict", content=large, headers={"Content-Type": "application/json"}).is_success
+        assert client.post(
+            "/v1/predict", content=large, headers={"Content-Type": "application/json"}
+        ).is_success
 
 
 def test_who_reads_no_answer_is_neither_worked_for_nor_waited_for(limited, three):

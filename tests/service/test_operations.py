@@ -145,7 +145,9 @@ def test_a_client_that_leaves_is_no_error(tmp_path, three):
         with pytest.raises(httpx.ReadTimeout):
             client.post("/v1/attack", json=slow, timeout=0.5)
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
-            leaving.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+            leaving.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            )
             leaving.sendall(b"Content-Length: 5000\r\n\r\n{")
         time.sleep(0.5)
         assert metric(client, "whitebox_requests_total", status="499") == 2
