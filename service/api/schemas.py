@@ -67,12 +67,7 @@ class ExplainOptions(ModelChoice):
 
     include: Annotated[
         list[TracePart],
-        Field(
-            fail_fast=True,
-            description="Parts of the trace to answer with.",
-            min_length=1,
-            max_length=len(TRACE_PARTS),
-        ),
+        Field(fail_fast=True, description="Parts of the trace.", min_length=1, max_length=len(TRACE_PARTS)),
     ] = list(TRACE_PARTS)
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"

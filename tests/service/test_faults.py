@@ -199,7 +199,8 @@ def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     body = json.dumps({"images": [[[0.5] * 28] * 28]}).encode()
     request = (
-        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body) + body
     )
 

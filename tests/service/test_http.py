@@ -150,8 +150,8 @@ def test_every_kind_of_request_gets_its_status(service, case, status):
     "begin",
     [
         b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-A: ",  # amid a head
-        b"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n",  # amid a body
-        b"POST /v2/health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n",  # already answered
+        b"POST /v2/repository/index HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9000\r\n\r\n",  # amid a body
+        b"POST /v2/health/live HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9000\r\n\r\n",  # already answered
     ],
 )
 def test_what_looks_like_a_request_within_another_is_none(service, begin):

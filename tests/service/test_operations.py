@@ -71,7 +71,7 @@ def test_log_lines_are_json_and_carry_the_requests_id(tmp_path, three):
 
 
 def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(three):
-    with running_server("--workers", "2", **NO_WORKERS) as (client, process):
+    with running_server("--workers", "2", WHITEBOX_MODEL_CONTROL="true", **NO_WORKERS) as (client, process):
         time.sleep(3)  # both are up
         seen = set()
         for _ in range(40):  # a connection each, so that both get some
