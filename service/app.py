@@ -71,9 +71,6 @@ def create_app(settings: Settings | None = None) -> Application:
     settings = settings or Settings()
     tracing = Tracing.from_settings(settings)
     api_keys = ApiKeys.from_settings(settings)
-    admission = AdmissionControl(
-        api_keys, settings.max_requests, settings.metrics_need_key, settings.access_log, tracing
-    )
     connections = Connections(settings)
     state = new_state(settings, connections)
 
@@ -102,7 +99,7 @@ def create_app(settings: Settings | None = None) -> Application:
         super(Application, app).__call__,
         handlers={"/v1/predict": predict.PredictHandler(state)},
         strangers=Strangers.from_settings(settings),
-        admission=admission,
+        admission=AdmissionControl(api_keys, settings, tracing),
         bodies=InputBuffers(settings),
         answers=state.answers,
     )

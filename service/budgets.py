@@ -114,7 +114,7 @@ class Budgets(RequestBudgets):
         default=2000, ge=1, description="Open connections; each may cost 0.3 MB at worst."
     )
     max_connections_per_address: int = Field(
-        default=500,
+        default=512,
         ge=1,
         description="Open connections of one address; a proxy is one.",
     )

@@ -44,8 +44,13 @@ class TextFormatter(logging.Formatter):
             fields["request_id"] = request_id
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         behind = "".join(f" {name}={value}" for name, value in fields.items())
-        line = f"{time} {record.levelname.lower():7} {record.getMessage()}{behind}"
+        line = f"{time} {record.levelname.lower():7} {_in_one_line(record.getMessage() + behind)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _in_one_line(text: str) -> str:
+    """Returns a text in which nobody's input ends the line or moves the cursor of a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def set_up_logging(level: str, log_format: str) -> None:

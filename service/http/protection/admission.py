@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from service.errors import QueueFull
 from service.http.context import RequestContext
 from service.http.protection.auth import ApiKeys
+from service.settings import Settings
 from service.telemetry import metrics
 from service.telemetry.tracing import Tracing
 
@@ -26,27 +27,23 @@ class AdmissionControl:
 
     Args:
         api_keys: Authenticates requests.
-        max_requests: Requests that may be in progress; a few more for metrics and documentation, and health
-            is always answered.
-        metrics_need_key: Whether /metrics asks for a key too.
-        access_log: Whether every request gets a log line, or only a failed one.
+        settings: How many requests may be in progress (a few more for metrics and documentation; health is
+            always answered), whether /metrics asks for a key, and whether every request gets a log line.
         tracing: Where traces go; None for nowhere.
     """
 
     def __init__(
         self,
         api_keys: ApiKeys,
-        max_requests: int,
-        metrics_need_key: bool = False,
-        access_log: bool = False,
+        settings: Settings,
         tracing: Tracing | None = None,
     ) -> None:
-        self._api_keys, self._max_requests, self._tracing = api_keys, max_requests, tracing
-        self._metrics_need_key, self._access_log = metrics_need_key, access_log
+        self._api_keys, self._max_requests, self._tracing = api_keys, settings.max_requests, tracing
+        self._metrics_need_key, self._access_log = settings.metrics_need_key, settings.access_log
         self._in_progress = 0
         self._counters = _RequestCounters()
         metrics.sample(metrics.IN_PROGRESS, lambda: self._in_progress)
-        metrics.budget("requests", max_requests, lambda: self._in_progress)
+        metrics.budget("requests", self._max_requests, lambda: self._in_progress)
 
     @property
     def is_full(self) -> bool:
