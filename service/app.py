@@ -71,13 +71,12 @@ def create_app(settings: Settings | None = None) -> Application:
     settings = settings or Settings()
     tracing = Tracing.from_settings(settings)
     api_keys = ApiKeys.from_settings(settings)
-    connections = Connections(settings)
-    state = new_state(settings, connections)
+    state = new_state(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.openapi()  # routes look up in it which names are known
-        async with running(state, connections, tracing):
+        async with running(state, tracing):
             yield
 
     app = Application(
@@ -92,7 +91,7 @@ def create_app(settings: Settings | None = None) -> Application:
     )
     app.state.service = state
     app.state.threads, app.state.budgets = state.threads, settings  # what routes take JSON with
-    app.connections = connections
+    app.connections = state.connections
     problems.install_handlers(app)
     _include_routes(app, api_key_security() if api_keys else [], settings.metrics_need_key)
     app.outermost = RequestMiddleware(
@@ -122,7 +121,7 @@ def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -
     app.include_router(metrics.router, dependencies=security if metrics_need_key else [])
 
 
-def new_state(settings: Settings, connections: Connections) -> ServiceState:
+def new_state(settings: Settings) -> ServiceState:
     """Returns what a service holds before it starts; no model is loaded yet."""
     limit = QueueLimit(settings.max_waiting_images)
     models = ModelRepository(settings.models_dir, settings.default_model, limit, settings.state_dir)
@@ -132,5 +131,6 @@ def new_state(settings: Settings, connections: Connections) -> ServiceState:
     )
     threads = Threads(settings.threads, settings.thread_queue)
     exposition = Exposition(settings.metrics_cache_seconds)
+    connections = Connections(settings)
     answers = OutputBuffers(settings, connections.unread)
-    return ServiceState(settings, models, attacks, certificates, threads, answers, exposition)
+    return ServiceState(settings, models, attacks, certificates, connections, threads, answers, exposition)

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
 from service.api.dependencies import ServiceState
-from service.http.protection.connections import Connections
 from service.inference.model_repository import ServedModel
 from service.telemetry.metrics import flush_periodically
 from service.telemetry.tracing import Tracing
@@ -19,9 +18,7 @@ _LOGGER = logging.getLogger("service")
 
 
 @asynccontextmanager
-async def running(
-    state: ServiceState, connections: Connections, tracing: Tracing | None
-) -> AsyncIterator[None]:
+async def running(state: ServiceState, tracing: Tracing | None) -> AsyncIterator[None]:
     """Loads the models, starts the workers and is ready; then drains and stops all of it."""
     state.models.load_all()
     state.attacks.start()
@@ -29,7 +26,7 @@ async def running(
     watch = _watch(state)
     periodically = [
         asyncio.create_task(flush_periodically()),
-        asyncio.create_task(connections.sweep_periodically()),
+        asyncio.create_task(state.connections.sweep_periodically()),
     ]
     _collect_less_garbage()
     state.ready = True

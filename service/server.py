@@ -15,13 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.http.protection.connections import Connection
 from service.settings import Settings
 from service.telemetry.logs import set_up_logging
 from service.telemetry.metrics import SHARED_DIRECTORY
 
 _LOGGER = logging.getLogger("service")
 _APPLICATION = "service.server:application"
-_PROTOCOL = "service.http.protection.connections:Connection"
 _EXAMPLE = Path("examples/three.png")  # where whoever starts it stands in a checkout
 _OTHER_FILES = 256  # packages, workers, pipes, logs
 _START_FAILED = 3  # uvicorn's exit code
@@ -94,7 +94,7 @@ def _serve_alone(settings: Settings) -> None:
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "factory": True,
-        "http": _PROTOCOL,
+        "http": Connection,
         "host": settings.host,
         "port": settings.port,
         "log_config": None,

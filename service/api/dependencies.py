@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Request
 
 from service.http.context import RequestContext, get_context
 from service.http.protection.buffers import OutputBuffers
+from service.http.protection.connections import Connections
 from service.http.protection.threads import Threads
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
@@ -23,6 +24,7 @@ class ServiceState:
         models: The loaded models.
         attacks: The worker processes that attack.
         certificates: Those that certify, apart, so that no attack is ahead of a certificate.
+        connections: Those that are open.
         threads: Where work is done that would hold up the event loop.
         answers: The budget of large answers that are made or unread.
         metrics: What /metrics tells.
@@ -33,6 +35,7 @@ class ServiceState:
     models: ModelRepository
     attacks: WorkerPool
     certificates: WorkerPool
+    connections: Connections
     threads: Threads
     answers: OutputBuffers
     metrics: Exposition
