@@ -3,7 +3,6 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
-
 UV := .venv/lock/bin/uv
 .PHONY: serve test lint format image-test contract-test minimum-versions audit bench bench-peers clean report \
 	results-3v5 results-3v5-certified results-10 results-10-certified results-compared

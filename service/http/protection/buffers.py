@@ -92,7 +92,8 @@ class InputBuffers:
             if oldest is timeout:
                 raise BuffersFull("The bodies of other requests leave no room for this one.", headers=_RETRY)
             del self._coming[oldest]
-            oldest.reschedule(asyncio.get_running_loop().time())
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
 
     def release(self, context: RequestContext) -> None:
         """Counts a body that is held no longer."""
