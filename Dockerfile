@@ -82,6 +82,8 @@ ENTRYPOINT ["whitebox"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM serve-base AS serve
+# Without torch there are no workers; a service that is asked for them and cannot start them is not ready.
+ENV WHITEBOX_ATTACK_WORKERS=0 WHITEBOX_CERTIFY_WORKERS=0
 LABEL org.opencontainers.image.title="whitebox-serving" \
       org.opencontainers.image.description="Serves a white-box neural network over REST: predict, explain."
 COPY --from=serve-dependencies /opt/venv /opt/venv

@@ -3,8 +3,9 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
+UV := .venv/lock/bin/uv
 
-.PHONY: serve test lint format web web-check image-test contract-test audit bench bench-peers clean report \
+.PHONY: serve test lint format web web-check image-test contract-test minimum-versions audit bench bench-peers clean report \
 	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
@@ -39,6 +40,9 @@ image-test: ## Build the image, start it, run the README's calls against the con
 
 contract-test: .venv/dev.stamp ## 20,000 generated requests against the running service (schemathesis, all phases)
 	deploy/contract-test
+
+minimum-versions: $(UV) ## The oldest versions that pyproject.toml allows are installed, started and asked
+	deploy/minimum-versions $(UV)
 
 audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own
 	$(BIN)/bandit --quiet --severity-level medium --recursive evaluation model service training whitebox
@@ -135,12 +139,13 @@ install:
 	@$(PIP) --quiet --editable .
 
 # All but requirements/torch.txt (docs/decisions/0013); what is served is what is tested.
-UV := .venv/lock/bin/uv
 COMPILE = $(UV) pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-package torch --excludes requirements/cuda.txt --custom-compile-command "make lock"
 
-lock: ## Refresh the locked versions in requirements/
-	@test -x $(UV) || { $(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv==0.13.9; }
+$(UV):
+	$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv==0.13.9
+
+lock: $(UV) ## Refresh the locked versions in requirements/
 	$(COMPILE) --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra otel --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra otel --extra attack --output-file requirements/serve-full.txt

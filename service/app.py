@@ -1,27 +1,33 @@
 """The application: `create_app(settings)`; importing this module loads no model."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import attack, certify, explain, health, kserve_v1, metrics, models, predict
 from service.api.dependencies import ServiceState
 from service.api.openapi import api_key_security, describe_problems, operation_id
 from service.api.openinference import inference, repository
 from service.http import problems
-from service.http.admission import AdmissionControl
-from service.http.auth import ApiKeys
 from service.http.middleware import RequestMiddleware
+from service.http.protection.admission import AdmissionControl
+from service.http.protection.auth import ApiKeys
+from service.http.protection.buffers import InputBuffers, OutputBuffers
+from service.http.protection.connections import Connections
+from service.http.protection.strangers import Strangers
+from service.http.protection.threads import Threads
 from service.http.unknown import refuse_unknown_query_parameters
 from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository
 from service.lifespan import running
 from service.settings import Settings, SettingsError
+from service.telemetry.metrics import Exposition
 from service.web import page
 from service.workers.pool import WorkerPool
 
@@ -48,9 +54,11 @@ class Application(FastAPI):
 
     Attributes:
         outermost: The layer.
+        connections: What `service.http.protection.connections` counts below it.
     """
 
-    outermost: RequestMiddleware
+    outermost: ASGIApp
+    connections: Connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request to the outermost layer."""
@@ -68,9 +76,6 @@ def create_app(settings: Settings | None = None) -> Application:
     settings = settings or Settings()
     tracing = create_tracing(settings)
     api_keys = ApiKeys.from_settings(settings)
-    admission = AdmissionControl(
-        api_keys, settings.max_requests, settings.metrics_need_key, settings.access_log, tracing
-    )
     state = new_state(settings)
 
     @asynccontextmanager
@@ -92,15 +97,20 @@ def create_app(settings: Settings | None = None) -> Application:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = state
+    app.state.threads, app.state.budgets = state.threads, settings  # what routes take JSON with
+    app.connections = state.connections
     problems.install_handlers(app)
     _include_routes(app, api_key_security() if api_keys else [], settings.metrics_need_key)
     app.outermost = RequestMiddleware(
         super(Application, app).__call__,
         handlers={"/v1/predict": predict.PredictHandler(state)},
-        admission=admission,
-        max_body_bytes=settings.max_body_bytes,
-        max_body_seconds=settings.request_timeout_ms / 1000,
+        strangers=Strangers.from_settings(settings),
+        admission=AdmissionControl(api_keys, settings, tracing),
+        bodies=InputBuffers(settings),
+        answers=state.answers,
     )
+    if settings.cors_origins:
+        app.outermost = _with_cors(app.outermost, settings.cors_origins)
     return app
 
 
@@ -121,6 +131,13 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return Tracing(settings.otlp_endpoint)
 
 
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Lets browsers show answers to pages of other sites."""
+    return CORSMiddleware(
+        app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
+    )
+
+
 def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -> None:
     for group in (predict, explain, attack, certify, kserve_v1, models, inference, repository):
         app.include_router(group.router, dependencies=security)
@@ -137,4 +154,8 @@ def new_state(settings: Settings) -> ServiceState:
     )
     attacks = WorkerPool("attacks", settings.attack_workers, settings.attack_queue)
     certificates = WorkerPool("certificates", settings.certify_workers, settings.certify_queue)
-    return ServiceState(settings, models, attacks, certificates)
+    threads = Threads(settings.threads, settings.thread_queue)
+    exposition = Exposition(settings.metrics_cache_seconds)
+    connections = Connections(settings)
+    answers = OutputBuffers(settings, connections.unread)
+    return ServiceState(settings, models, attacks, certificates, connections, threads, answers, exposition)

@@ -2,23 +2,28 @@
 
     Problem
       InvalidInput            422   ModelNotFound        404   QueueFull           429
-      UnsupportedMediaType    415   NotFound             404   RateLimited         429
-      BodyTooLarge            413   MethodNotAllowed     405   WorkersUnavailable  503
-      BodyTooSlow             408   ModelNotLoadable     409   ServiceStopping     503
-      Unauthorized            401   WorkerLost           500   DeadlineExceeded    504
-      Forbidden               403   InternalError        500
+        TooManyImages         422   NotFound             404   RateLimited         429
+        TooManyPixels         422   MethodNotAllowed     405   BuffersFull         503
+        TooManyValues         422   ModelNotLoadable     409   TooManyConnections  503
+        AnswerTooLarge        422   Unauthorized         401   WorkersUnavailable  503
+      UnsupportedMediaType    415   Forbidden            403   ServiceStopping     503
+      BodyTooLarge            413   CrossSite            403   DeadlineExceeded    504
+      HeadTooLarge            431   UnknownHost          421   WorkerLost          500
+      HeadTooSlow             408                              InternalError       500
+      BodyTooSlow             408
 
 Raise one anywhere in the service. Clients may branch on a type, so it never changes. `service.http.problems`
 turns them into responses.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-_MOST_ERRORS_SHOWN = 20
+_MOST_ERRORS_TOLD = 20
 
 
 class PlacedError(BaseModel):
@@ -88,6 +93,30 @@ class InvalidInput(Problem):
         return {**super().body(), **boxes}
 
 
+class TooManyImages(InvalidInput):
+    """It has more images than this call takes."""
+
+    slug, title = "too-many-images", "There are too many images"
+
+
+class TooManyPixels(InvalidInput):
+    """Its image files have more pixels than the service unpacks."""
+
+    slug, title = "too-many-pixels", "The image files have too many pixels"
+
+
+class TooManyValues(InvalidInput):
+    """Its JSON has more values, or fields, than any request needs."""
+
+    slug, title = "too-many-values", "The JSON has too many values"
+
+
+class AnswerTooLarge(InvalidInput):
+    """Its answer would have more numbers than the service writes."""
+
+    slug, title = "answer-too-large", "The answer would be too large"
+
+
 class UnsupportedMediaType(Problem):
     """The body is neither JSON nor, where that works, a PNG."""
 
@@ -98,6 +127,18 @@ class BodyTooLarge(Problem):
     """The body is larger than the service reads."""
 
     slug, title, status = "body-too-large", "The body is too large", 413
+
+
+class HeadTooLarge(Problem):
+    """Request line and headers are larger than the service reads."""
+
+    slug, title, status = "head-too-large", "The request's head is too large", 431
+
+
+class HeadTooSlow(Problem):
+    """The head did not arrive in time."""
+
+    slug, title, status = "head-too-slow", "The request's head took too long", 408
 
 
 class ModelNotFound(Problem):
@@ -130,6 +171,18 @@ class Forbidden(Problem):
     slug, title, status = "forbidden", "The settings do not allow this", 403
 
 
+class CrossSite(Problem):
+    """A web page of another site sent the request."""
+
+    slug, title, status = "cross-site", "Requests of other sites are refused", 403
+
+
+class UnknownHost(Problem):
+    """The request names a host that the service does not answer for."""
+
+    slug, title, status = "unknown-host", "The service does not answer for this host", 421
+
+
 class BodyTooSlow(Problem):
     """The body did not arrive in time."""
 
@@ -152,6 +205,18 @@ class QueueFull(Problem):
     """As many requests wait, or are in progress, as may."""
 
     slug, title, status = "queue-full", "Too many requests are waiting", 429
+
+
+class BuffersFull(Problem):
+    """As many bytes of bodies, or of answers, are held as may be."""
+
+    slug, title, status = "buffers-full", "Too many bytes are held already", 503
+
+
+class TooManyConnections(Problem):
+    """As many connections are open as may be."""
+
+    slug, title, status = "too-many-connections", "Too many connections are open", 503
 
 
 class WorkersUnavailable(Problem):
@@ -189,30 +254,38 @@ class InternalError(Problem):
         )
 
 
+def told(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Returns those of pydantic's findings that are told."""
+    return list(islice((e for e in errors if not _of_other_branch(e)), _MOST_ERRORS_TOLD))
+
+
 def invalid_input(errors: Sequence[ErrorDetails]) -> InvalidInput:
-    """Turns pydantic's findings into a problem that names each place."""
-    found = [e for e in errors if not _of_other_branch(e)]
-    placed = [PlacedError(loc=_place(e["loc"]), msg=e["msg"]) for e in found[:_MOST_ERRORS_SHOWN]]
+    """Turns pydantic's findings into a problem that names each place, of twenty at most."""
+    placed = [PlacedError(loc=_place(e["loc"]), msg=e["msg"]) for e in told(errors)]
     first = placed[0]
     where = ".".join(map(str, first.loc)) or "the body"
-    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" ({len(placed) - 1} more)" if len(placed) > 1 else ""
     return InvalidInput(f"{where}: {first.msg}{more}", placed)
 
 
 def invalid_at(
-    loc: list[str | int], message: str, boxes: Sequence[tuple[int, int, int, int]] = ()
+    loc: list[str | int],
+    message: str,
+    problem: type[InvalidInput] = InvalidInput,
+    boxes: Sequence[tuple[int, int, int, int]] = (),
 ) -> InvalidInput:
     """Returns the problem of one place in the input; an empty place is the body itself.
 
     Args:
         loc: The place.
         message: What is wrong there.
+        problem: Its class.
         boxes: Left, top, width and height of what was found in a picture.
     """
     where = ".".join(map(str, loc)) or "the body"
-    problem = InvalidInput(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
-    problem.boxes = [PlacedBox(**dict(zip(PlacedBox.model_fields, box, strict=True))) for box in boxes]
-    return problem
+    found = problem(f"{where}: {message}", [PlacedError(loc=loc, msg=message)])
+    found.boxes = [PlacedBox(**dict(zip(PlacedBox.model_fields, box, strict=True))) for box in boxes]
+    return found
 
 
 def _in_image(loc: Sequence[str | int]) -> bool:

@@ -3,15 +3,12 @@
 import asyncio
 import gc
 import logging
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
-
-from anyio.to_thread import current_default_thread_limiter
 
 from service.api.dependencies import ServiceState
 from service.inference.model_repository import ServedModel
@@ -27,11 +24,13 @@ _LOGGER = logging.getLogger("service")
 async def running(state: ServiceState, tracing: "Tracing | None") -> AsyncIterator[None]:
     """Loads the models, starts the workers and is ready; then drains and stops all of it."""
     await state.models.load_all()
-    _limit_threads()
     state.attacks.start()
     state.certificates.start()
     watch = _watch(state)
-    flushing = asyncio.create_task(flush_periodically())
+    periodically = [
+        asyncio.create_task(flush_periodically()),
+        asyncio.create_task(state.connections.sweep_periodically()),
+    ]
     _collect_less_garbage()
     state.ready = True
     _LOGGER.info("ready: %s", ", ".join(map(_named, state.models)))
@@ -42,20 +41,12 @@ async def running(state: ServiceState, tracing: "Tracing | None") -> AsyncIterat
         state.ready = False
         watch.cancel()
         await asyncio.wait([watch])  # a package on trial ends with it
-        flushing.cancel()
+        for task in periodically:
+            task.cancel()
         await state.attacks.stop()
         await state.certificates.stop()
         if tracing is not None:
             await asyncio.to_thread(tracing.stop)
-
-
-def _limit_threads() -> None:
-    """Lets few explanations be computed at once: more threads than cores only take turns with predictions.
-
-    Predictions beside 24 clients that want explanations take 6 ms with four threads on two cores, 24 ms with
-    FastAPI's 40.
-    """
-    current_default_thread_limiter().total_tokens = min(40, 2 * (os.cpu_count() or 1))
 
 
 def _collect_less_garbage() -> None:

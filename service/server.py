@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.http.protection.connections import Connection
 from service.settings import Settings
 from service.telemetry.logs import set_up_logging
 from service.telemetry.metrics import SHARED_DIRECTORY
@@ -21,6 +23,7 @@ from service.telemetry.metrics import SHARED_DIRECTORY
 _LOGGER = logging.getLogger("service")
 _APPLICATION = "service.server:application"
 _EXAMPLE = Path("examples/three.png")  # where whoever starts it stands in a checkout
+_OTHER_FILES = 256  # packages, workers, pipes, logs
 _START_FAILED = 3  # uvicorn's exit code
 
 
@@ -52,6 +55,7 @@ def run_server(settings: Settings) -> None:
     os.environ["WHITEBOX_LOG_LEVEL"] = settings.log_level
     os.environ["PYTHONSAFEPATH"] = "1"  # it imports nothing from the working directory
     set_up_logging(settings.log_level, settings.log_format)
+    _allow_open_files(settings.max_connections)
     if settings.workers == 1:
         _serve_alone(settings)
         return
@@ -61,6 +65,22 @@ def run_server(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="whitebox-") as directory:
         _share(directory)
         uvicorn.run(_APPLICATION, workers=settings.workers, **_uvicorn_options(settings))
+
+
+def _allow_open_files(connections: int) -> None:
+    """Raises the limit of open files to what so many connections need, as far as the system allows.
+
+    Without a file for a connection nobody is told anything: it waits unaccepted.
+    """
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if least != resource.RLIM_INFINITY and least < wanted:
+        if most != resource.RLIM_INFINITY and most < wanted:
+            _LOGGER.warning(
+                "open files are limited to %d; %d connections may need %d", most, connections, wanted
+            )
+            wanted = most
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _serve_alone(settings: Settings) -> None:
@@ -74,13 +94,14 @@ def _serve_alone(settings: Settings) -> None:
 def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "factory": True,
-        "http": "httptools",
+        "http": Connection,
         "host": settings.host,
         "port": settings.port,
         "log_config": None,
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,  # nothing here looks at a client's address or scheme
+        "ws": "none",
         "timeout_keep_alive": settings.keep_alive_seconds,
         "timeout_graceful_shutdown": settings.shutdown_seconds,
     }

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from service.budgets import Budgets
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -28,7 +30,7 @@ class SettingsError(Exception):
     """A setting asks for what cannot be had; the message names it."""
 
 
-class Settings(BaseSettings):
+class Settings(Budgets):
     """Settings of the service; each is read from the environment variable WHITEBOX_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
@@ -56,57 +58,17 @@ class Settings(BaseSettings):
         default=None,
         description="Directory that the serving processes share; default: a temporary one.",
     )
-    max_images: int = Field(default=256, ge=1, description="Images in one predict request.")
-    max_explain_images: int = Field(
-        default=64, ge=1, description="Images in one explain request; each is 120 KB of answer."
-    )
-    max_attack_images: int = Field(default=8, ge=1, description="Images in one attack request.")
-    max_body_bytes: int = Field(
-        default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."
-    )
-    max_png_pixels: int = Field(default=16_000_000, ge=64, description="Pixels of one file once unpacked.")
     typicality_level: float = Field(
         default=0.01,
         ge=0,
         le=1,
         description="An image whose p-value is at most this is untypical, where a request says nothing else.",
     )
-    request_timeout_ms: int = Field(
-        default=10_000, ge=1, description="Deadline of a predict or explain request that names none."
-    )
-    max_waiting_images: int = Field(
-        default=1024, ge=1, description="Images that may wait for inference; requests beyond get 429."
-    )
-    max_requests: int = Field(
-        default=128, ge=1, description="Requests in progress in one serving process; more get 429."
-    )
     attack_workers: int = Field(
         default=1, ge=0, description="Processes that run attacks; 0 turns attacks off."
     )
-    attack_queue: int = Field(
-        default=16, ge=0, description="Attack requests that may wait for a worker; more get 429."
-    )
-    attack_timeout_seconds: float = Field(
-        default=60.0, gt=0, description="Wall time of one attack request, waiting included."
-    )
-    max_attack_queries: int = Field(
-        default=100_000, ge=1, description="Highest query budget of an attack, per image."
-    )
-    max_attack_steps: int = Field(default=100_000, ge=1, description="Steps of one attack.")
-    max_certify_images: int = Field(default=64, ge=1, description="Images in one certify request.")
     certify_workers: int = Field(
         default=1, ge=0, description="Processes that certify; 0 turns certificates off."
-    )
-    certify_queue: int = Field(
-        default=64, ge=0, description="Certify requests that may wait for a worker; more get 429."
-    )
-    certify_timeout_seconds: float = Field(
-        default=30.0, gt=0, description="Wall time of one certify request, waiting included."
-    )
-    keep_alive_seconds: int = Field(
-        default=75,
-        ge=1,
-        description="How long an idle connection is kept; longer than the load balancer keeps it.",
     )
     drain_seconds: float = Field(
         default=0.0,
@@ -117,7 +79,8 @@ class Settings(BaseSettings):
         default=20, ge=0, description="After that: how long requests in progress may take to end."
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="Keys, separated by commas, one of which every request has to bring."
+        default=(),
+        description="Keys, one of which every request has to bring; `admin:` before one that may do all.",
     )
     api_key_file: Path | None = Field(
         default=None, description="File with more such keys, one a line: a mounted secret."
@@ -125,9 +88,19 @@ class Settings(BaseSettings):
     rate_limit: float = Field(
         default=0.0, ge=0, description="Requests a second of one API key; more get 429. 0: no limit."
     )
+    metrics_cache_seconds: float = Field(
+        default=1.0, ge=0, description="How long /metrics tells the same before it is written anew."
+    )
     metrics_need_key: bool = Field(default=False, description="Whether /metrics asks for an API key too.")
-    model_control: bool = Field(
-        default=True, description="Whether requests may load and unload models (the repository API)."
+    model_control: bool | None = Field(
+        default=None,
+        description="Whether requests may load and unload models; default: with an administrator's key.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names in `Host` that are answered; default: loopback's there, elsewhere all."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins of other sites whose pages may send requests; `*`: all."
     )
     access_log: bool = Field(
         default=False, description="A log line for every request; else only for failed ones (5xx)."
@@ -137,10 +110,15 @@ class Settings(BaseSettings):
         description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets a trace of every request.",
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
-        return [key for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        found = [each.strip() for each in value.split(",") if each.strip()]
+        if value and not found:
+            raise ValueError("it holds nothing but commas")
+        return found
 
     @field_validator("port", mode="before")
     @classmethod

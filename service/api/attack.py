@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from model.attacks.settings import AttackSettings
 from service.api.dependencies import (
@@ -13,15 +12,17 @@ from service.api.dependencies import (
     AttackWorkers,
     Context,
     CurrentSettings,
+    CurrentThreads,
     Models,
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import AttackRequest, AttackResponse
-from service.codecs.json_images import decode_images
+from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.errors import invalid_at
 from service.http.disconnect import cancel_on_disconnect
+from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json
 from service.http.sse import MEDIA_TYPE, EventStream
@@ -38,6 +39,8 @@ _EXAMPLES = body_examples(
     pgd={"images": [EXAMPLE_IMAGE], "attack": "pgd", "epsilon": 0.3, "labels": [3]},
     smallest_perturbation={"images": [EXAMPLE_IMAGE], "attack": "deepfool", "norm": "l2", "epsilon": 4.0},
 )
+# For what is left to do when an attack has used all of its time.
+_GRACE = 5.0
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
@@ -52,6 +55,7 @@ async def attack(
     body: Annotated[AttackRequest, Body(openapi_examples=_EXAMPLES)],
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
     workers: AttackWorkers,
     deadline: AttackDeadline,
     context: Context,
@@ -63,12 +67,12 @@ async def attack(
     the first success. The same request with the same seed gives the same answer, unless time runs out.
     With `Accept: text/event-stream`: `progress` events, then the answer as a `result` event.
     """
-    labelled = await run_in_threadpool(_label, body, models, settings)
+    labelled = await threads.run("unpack", deadline, lambda: _label(body, models, settings))
     context.mark("parse")
     budget = body.query_budget or settings.max_attack_queries
 
     async def work(on_progress: Progress) -> dict[str, Any]:
-        return await _attack(labelled, _settings_of(body), budget, workers, deadline, on_progress)
+        return await _attack(labelled, _settings_of(body), budget, workers, threads, deadline, on_progress)
 
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return EventStream(work)
@@ -85,14 +89,10 @@ def _label(body: AttackRequest, models: ModelRepository, settings: Settings) -> 
     if body.steps is not None and body.steps > most:
         raise invalid_at(["steps"], f"at most {most} steps are allowed")
     engine = models.get(body.model, body.version).engine
-    decoded = decode_images(
-        engine.preprocessing,
-        body.images,
-        settings.max_attack_images,
-        settings.max_png_pixels,
-        preprocess=body.preprocess,
+    images = OpenedImages(
+        engine.preprocessing, body.images, settings.max_attack_images, settings, preprocess=body.preprocess
     )
-    return label_images(engine, decoded, body.labels, typicality_level(body, settings))
+    return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))
 
 
 def _settings_of(body: AttackRequest) -> AttackSettings:
@@ -104,6 +104,7 @@ async def _attack(
     settings: AttackSettings,
     query_budget: int,
     workers: WorkerPool,
+    threads: Threads,
     deadline: float,
     on_progress: Progress,
 ) -> dict[str, Any]:
@@ -119,7 +120,9 @@ async def _attack(
     return {
         "model": model_ref(package),
         "attack": settings.to_dict(),
-        "results": await run_in_threadpool(_with_predictions, labelled, results),
+        "results": await threads.run(
+            "unpack", deadline + _GRACE, lambda: _with_predictions(labelled, results)
+        ),
     }
 
 

@@ -5,19 +5,19 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from service.api.dependencies import (
     CertifyDeadline,
     CertifyWorkers,
     Context,
     CurrentSettings,
+    CurrentThreads,
     Models,
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas import CertifyRequest, CertifyResponse
-from service.codecs.json_images import decode_images
+from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import ArrayJSONResponse
@@ -51,6 +51,7 @@ async def certify(
     body: Annotated[CertifyRequest, Body(openapi_examples=_EXAMPLES)],
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
     workers: CertifyWorkers,
     deadline: CertifyDeadline,
     context: Context,
@@ -63,7 +64,7 @@ async def certify(
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    labelled = await run_in_threadpool(_label, body, models, settings)
+    labelled = await threads.run("unpack", deadline, lambda: _label(body, models, settings))
     context.mark("parse")
     engine = labelled.engine
     message = certify_message(
@@ -93,14 +94,10 @@ async def certify(
 
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
     engine = models.get(body.model, body.version).engine
-    decoded = decode_images(
-        engine.preprocessing,
-        body.images,
-        settings.max_certify_images,
-        settings.max_png_pixels,
-        preprocess=body.preprocess,
+    images = OpenedImages(
+        engine.preprocessing, body.images, settings.max_certify_images, settings, preprocess=body.preprocess
     )
-    return label_images(engine, decoded, body.labels, typicality_level(body, settings))
+    return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))
 
 
 def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:

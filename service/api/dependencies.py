@@ -1,16 +1,18 @@
 """What routes are given: the service's state and its parts, the request's context and its deadline."""
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
 from service.api.schemas import InferenceOptions
-from service.errors import DeadlineExceeded
 from service.http.context import RequestContext, get_context
+from service.http.protection.buffers import OutputBuffers
+from service.http.protection.connections import Connections
+from service.http.protection.threads import Threads
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
+from service.telemetry.metrics import Exposition
 from service.workers.pool import WorkerPool
 
 
@@ -23,6 +25,10 @@ class ServiceState:
         models: The loaded models.
         attacks: The worker processes that attack.
         certificates: Those that certify, apart, so that no attack is ahead of a certificate.
+        connections: Those that are open.
+        threads: Where work is done that would hold up the event loop.
+        answers: The budget of large answers that are made or unread.
+        metrics: What /metrics tells.
         ready: True from the end of the warm-up to the beginning of the shutdown.
     """
 
@@ -30,6 +36,10 @@ class ServiceState:
     models: ModelRepository
     attacks: WorkerPool
     certificates: WorkerPool
+    connections: Connections
+    threads: Threads
+    answers: OutputBuffers
+    metrics: Exposition
     ready: bool = False
 
 
@@ -62,6 +72,16 @@ async def get_certify_workers(state: State) -> WorkerPool:
     return state.certificates
 
 
+async def get_threads(state: State) -> Threads:
+    """Returns the threads for work that would hold up the event loop."""
+    return state.threads
+
+
+async def get_answer_buffers(state: State) -> OutputBuffers:
+    """Returns the budget of large answers that are made or unread."""
+    return state.answers
+
+
 async def get_request_context(request: Request) -> RequestContext:
     """Returns what is known of the request from its head."""
     return get_context(request)
@@ -71,6 +91,8 @@ CurrentSettings = Annotated[Settings, Depends(get_settings)]
 Models = Annotated[ModelRepository, Depends(get_models)]
 AttackWorkers = Annotated[WorkerPool, Depends(get_attack_workers)]
 CertifyWorkers = Annotated[WorkerPool, Depends(get_certify_workers)]
+CurrentThreads = Annotated[Threads, Depends(get_threads)]
+AnswerBuffers = Annotated[OutputBuffers, Depends(get_answer_buffers)]
 Context = Annotated[RequestContext, Depends(get_request_context)]
 
 
@@ -99,16 +121,6 @@ ModelName = Annotated[
 ModelVersion = Annotated[
     str, Path(description="A loaded version of it.", openapi_examples={"shipped": {"value": "3"}})
 ]
-
-
-def check_deadline(deadline: float) -> None:
-    """Lets a request go on that has waited for its turn.
-
-    Raises:
-        DeadlineExceeded: Its time ran out.
-    """
-    if time.monotonic() > deadline:
-        raise DeadlineExceeded("The request's time ran out before its turn came.")
 
 
 def typicality_level(options: InferenceOptions, settings: Settings) -> float:

@@ -1,24 +1,27 @@
 """POST /v1/explain."""
 
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from service.api.dependencies import (
+    AnswerBuffers,
     Context,
     CurrentSettings,
+    CurrentThreads,
     Deadline,
     Models,
-    check_deadline,
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas import ExplainBody, ExplainQuery, ExplainResponse, with_query
-from service.codecs.json_images import DecodedImages, decode_file, decode_images
+from service.codecs.json_images import OpenedImages
 from service.codecs.preprocessing import Preprocessing
-from service.codecs.serialization import explanations, model_ref, outputs_of
+from service.codecs.serialization import model_ref, outputs_of
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
+from service.inference.explaining import explained
 from service.settings import Settings
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
@@ -36,11 +39,13 @@ _EXAMPLES = body_examples(
     openapi_extra=RAW_IMAGE_BODY,
     dependencies=[Depends(require_json_or_image)],
 )
-def explain(
+async def explain(
     body: Annotated[ExplainBody, Body(openapi_examples=_EXAMPLES)],
     query: Annotated[ExplainQuery, Query()],
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
+    answers: AnswerBuffers,
     deadline: Deadline,
     context: Context,
 ) -> Response:
@@ -50,24 +55,25 @@ def explain(
     body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do what the JSON
     fields of their names do.
     """
-    context.mark("parse")
     options = query if isinstance(body, bytes) else with_query(body, query)
     model = models.get(options.model, options.version)
-    decoded = _decode(body, model.engine.preprocessing, options.split, settings)
-    check_deadline(deadline)
-    trace = model.engine.explain(decoded.images, outputs_of(options.include))
-    predicted = model.engine.predict(decoded.images)
+    form = model.engine.preprocessing
+    opened = await threads.run("parse", deadline, lambda: _open(body, form, options.split, settings))
+    decoded = await threads.decode(opened, deadline)
+    context.mark("parse")
+    answers.reserve(context, model.engine.numbers(outputs_of(options.include), len(decoded.images)))
     level = typicality_level(options, settings)
-    found = explanations(
-        model.engine.labels, trace, predicted, level, decoded, options.include, options.format == "png"
+    pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
+    found = await threads.run_in_turns("explain", deadline, pieces)
+    response = ArrayJSONResponse(
+        {"model": model_ref(model.package), "explanations": list(chain.from_iterable(found))}
     )
-    response = ArrayJSONResponse({"model": model_ref(model.package), "explanations": found})
     context.mark("infer")
     return response
 
 
-def _decode(body: ExplainBody, form: Preprocessing, split: bool, settings: Settings) -> DecodedImages:
+def _open(body: ExplainBody, form: Preprocessing, split: bool, settings: Settings) -> OpenedImages:
     if isinstance(body, bytes):
-        return decode_file(form, body, settings.max_png_pixels, split=split)
-    most, most_pixels = settings.max_explain_images, settings.max_png_pixels
-    return decode_images(form, body.images, most, most_pixels, preprocess=body.preprocess, split=split)
+        return OpenedImages(form, [body], settings.max_explain_images, settings, field="", split=split)
+    most = settings.max_explain_images
+    return OpenedImages(form, body.images, most, settings, preprocess=body.preprocess, split=split)

@@ -42,12 +42,17 @@ async def live() -> Live:
     responses={503: {"model": Ready, "description": "Not yet"}},
 )
 async def ready(state: State, response: Response) -> Ready:
-    """Answer 200 when predictions will be served, else 503; and how the worker pools do.
+    """Answer 200 when the default model is loaded and no worker pool is unavailable, else 503.
 
-    A pool is `off`, `starting`, `ready` or `unavailable`, the latter with a reason. Predictions and
-    explanations need none, so no pool makes the service unready.
+    A pool is `off`, `starting`, `ready` or `unavailable`, the latter with a reason. One that is off was not
+    asked for, and one that starts lets its own requests wait; neither makes the service unready.
     """
-    if not state.ready:
-        response.status_code = 503
     workers = Workers(attacks=state.attacks.status(), certificates=state.certificates.status())
-    return Ready(ready=state.ready, workers=workers)
+    is_ready = (
+        state.ready
+        and bool(state.models.versions(state.models.default))
+        and "unavailable" not in (workers.attacks.state, workers.certificates.state)
+    )
+    if not is_ready:
+        response.status_code = 503
+    return Ready(ready=is_ready, workers=workers)

@@ -1,18 +1,31 @@
 """POST /v1/models/{name}:predict and :explain, as KServe's V1 protocol has them."""
 
+from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.dependencies import Context, CurrentSettings, Deadline, ModelName, Models, check_deadline
+from service.api.dependencies import (
+    AnswerBuffers,
+    Context,
+    CurrentSettings,
+    CurrentThreads,
+    Deadline,
+    ModelName,
+    Models,
+)
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
 from service.api.schemas import Explanation, Prediction
-from service.codecs.json_images import InputImage, decode_images
-from service.codecs.serialization import TRACE_PARTS, explanations, outputs_of, predictions
-from service.http.body import off_the_loop
+from service.budgets import MOST_IMAGES
+from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
+from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions
+from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import AnyMediaTypeRoute
+from service.inference.engine import Engine
+from service.inference.explaining import explained
+from service.settings import Settings
 
 router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)
 
@@ -23,7 +36,7 @@ class V1Request(BaseModel):
     # Clients of that protocol send fields of their own, such as signature_name.
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    instances: Annotated[list[InputImage], Field(min_length=1)]
+    instances: Annotated[list[InputImage], Field(min_length=1, max_length=MOST_IMAGES)]
 
 
 class V1PredictResponse(BaseModel):
@@ -44,26 +57,17 @@ Instances = Annotated[V1Request, Body(openapi_examples=_EXAMPLES)]
 
 @router.post("/v1/models/{name}:predict", response_model=V1PredictResponse)
 async def v1_predict(
-    request: Request,
     name: ModelName,
     body: Instances,
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
     deadline: Deadline,
     context: Context,
 ) -> Response:
     """Say what each instance shows; instances are images as /v1/predict takes them."""
     model = models.get(name)
-    decoded = await off_the_loop(
-        await request.body(),
-        lambda: decode_images(
-            model.engine.preprocessing,
-            body.instances,
-            settings.max_images,
-            settings.max_png_pixels,
-            "instances",
-        ),
-    )
+    decoded = await _decode(model.engine, body, settings.max_images, settings, threads, deadline)
     context.mark("parse")
     predicted = await model.batcher.predict(decoded.images, deadline)
     context.mark("infer")
@@ -72,23 +76,34 @@ async def v1_predict(
 
 
 @router.post("/v1/models/{name}:explain", response_model=V1ExplainResponse)
-def v1_explain(
+async def v1_explain(
     name: ModelName,
     body: Instances,
     models: Models,
     settings: CurrentSettings,
+    threads: CurrentThreads,
+    answers: AnswerBuffers,
     deadline: Deadline,
     context: Context,
 ) -> Response:
     """Say what each instance shows, and why: everything that /v1/explain tells."""
     engine = models.get(name).engine
-    most, most_pixels = settings.max_explain_images, settings.max_png_pixels
-    decoded = decode_images(engine.preprocessing, body.instances, most, most_pixels, "instances")
+    decoded = await _decode(engine, body, settings.max_explain_images, settings, threads, deadline)
     context.mark("parse")
-    check_deadline(deadline)
-    trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))
-    predicted, level = engine.predict(decoded.images), settings.typicality_level
-    found = explanations(engine.labels, trace, predicted, level, decoded, TRACE_PARTS)
-    response = ArrayJSONResponse({"explanations": found})
+    answers.reserve(context, engine.numbers(outputs_of(TRACE_PARTS), len(decoded.images)))
+    pieces = explained(engine, decoded, settings.typicality_level, TRACE_PARTS)
+    found = await threads.run_in_turns("explain", deadline, pieces)
+    response = ArrayJSONResponse({"explanations": list(chain.from_iterable(found))})
     context.mark("infer")
     return response
+
+
+async def _decode(
+    engine: Engine, body: V1Request, max_images: int, settings: Settings, threads: Threads, deadline: float
+) -> DecodedImages:
+    opened = await threads.run(
+        "parse",
+        deadline,
+        lambda: OpenedImages(engine.preprocessing, body.instances, max_images, settings, "instances"),
+    )
+    return await threads.decode(opened, deadline)

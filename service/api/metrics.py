@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
+from service.api.dependencies import State
 from service.api.openapi import problem_responses
 from service.errors import InvalidInput
 from service.telemetry import metrics
@@ -11,6 +12,6 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=problem_responses(InvalidInput))
-def get_metrics() -> PlainTextResponse:
-    """Show what the service counted, in Prometheus' text format."""
-    return PlainTextResponse(metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+async def get_metrics(state: State) -> PlainTextResponse:
+    """Show what the service counted, in Prometheus' text format; it is written once a second at most."""
+    return PlainTextResponse(await state.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -84,7 +84,7 @@ REPOSITORY_ERRORS = error_responses(
 def api_key_security() -> list[Depends]:
     """Returns dependencies that document where a request's API key may stand.
 
-    They refuse nothing: `service.http.admission` does, before FastAPI is asked.
+    They refuse nothing: `service.http.protection.admission` does, before FastAPI is asked.
     """
     header = APIKeyHeader(name="X-API-Key", scheme_name="X-API-Key", auto_error=False)
     bearer = HTTPBearer(scheme_name="Bearer", description="The same key.", auto_error=False)

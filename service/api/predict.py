@@ -15,16 +15,12 @@ from service.api.schemas import (
     PredictResponse,
     with_query,
 )
-from service.codecs.json_images import (
-    DecodedImages,
-    check_size,
-    decode_file,
-    decode_images,
-    parse_number_lists,
-)
+from service.codecs.json_images import DecodedImages, OpenedImages, check_size
+from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json
-from service.http.body import is_image_file, off_the_loop, parse_json, parse_query
+from service.http.body import is_image_file, parse_query
 from service.http.context import RequestContext
+from service.http.json_body import SMALL_BODY, parse_json
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
 from service.inference.model_repository import ServedModel
@@ -41,6 +37,14 @@ class _Asked(NamedTuple):
     decoded: DecodedImages
     level: float
     show_images: bool = False
+
+
+class _Opened(NamedTuple):
+    """What is asked, its images not unpacked yet."""
+
+    model: ServedModel
+    images: OpenedImages
+    options: PredictOptions
 
 
 class PredictHandler:
@@ -67,7 +71,7 @@ class PredictHandler:
         if scope["query_string"]:
             refuse_unknown_query(scope["query_string"], _QUERY)
         deadline = context.deadline(self._seconds)
-        asked = await self._read(scope, body, context)
+        asked = await self._read(scope, body, context, deadline)
         model = asked.model
         context.mark("parse")
         predicted = await model.batcher.predict(asked.decoded.images, deadline)
@@ -77,42 +81,53 @@ class PredictHandler:
         context.mark("answer")
         return answer
 
-    async def _read(self, scope: Scope, body: bytes, context: RequestContext) -> _Asked:
-        if context.content_type == _JSON and not scope["query_string"]:
+    async def _read(self, scope: Scope, body: bytes, context: RequestContext, deadline: float) -> _Asked:
+        if context.content_type == _JSON and not scope["query_string"] and len(body) <= SMALL_BODY:
             lists = parse_number_lists(body, self._settings.max_images)
             if lists is not None:
-                decoded = DecodedImages(lists.images, [None] * len(lists.images))
-                model = self._state.models.get(lists.model, lists.version)
-                check_size(lists.images, model.engine.preprocessing)
-                return _Asked(model, decoded, self._settings.typicality_level)
+                return self._of_lists(lists)
         query = parse_query(PredictQuery, scope["query_string"])
-        if is_image_file(context.content_type.decode("latin-1")):
-            return await off_the_loop(body, lambda: self._read_file(body, query))
-        return await off_the_loop(body, lambda: self._read_json(body, query))
+        is_file = is_image_file(context.content_type.decode("latin-1"))
+        read = self._open_file if is_file else self._read_json
+        threads = self._state.threads
+        asked = await threads.run_or_here(
+            len(body) <= SMALL_BODY, "parse", deadline, lambda: read(body, query)
+        )
+        if isinstance(asked, _Opened):
+            decoded = await threads.decode(asked.images, deadline)
+            show = asked.options.debug == "preprocessing"
+            return _Asked(asked.model, decoded, typicality_level(asked.options, self._settings), show)
+        return asked
 
-    def _read_json(self, body: bytes, query: PredictQuery) -> _Asked:
-        asked = with_query(parse_json(PredictRequest, body), query)
-        most, most_pixels = self._settings.max_images, self._settings.max_png_pixels
+    def _of_lists(self, lists: NumberLists) -> _Asked:
+        decoded = DecodedImages(lists.images, [None] * len(lists.images))
+        model = self._state.models.get(lists.model, lists.version)
+        check_size(lists.images, model.engine.preprocessing)
+        return _Asked(model, decoded, self._settings.typicality_level)
+
+    def _read_json(self, body: bytes, query: PredictQuery) -> _Asked | _Opened:
+        settings = self._settings
+        if len(body) > SMALL_BODY and not query.model_fields_set:
+            lists = parse_number_lists(body, settings.max_images)
+            if lists is not None:
+                return self._of_lists(lists)
+        asked = with_query(parse_json(PredictRequest, body, settings), query)
         model = self._state.models.get(asked.model, asked.version)
-        decoded = decode_images(
+        images = OpenedImages(
             model.engine.preprocessing,
             asked.images,
-            most,
-            most_pixels,
+            settings.max_images,
+            settings,
             preprocess=asked.preprocess,
             split=asked.split,
         )
-        return self._asked(model, asked, decoded)
+        return _Opened(model, images, asked)
 
-    def _read_file(self, body: bytes, query: PredictQuery) -> _Asked:
+    def _open_file(self, body: bytes, query: PredictQuery) -> _Asked | _Opened:
         model = self._state.models.get(query.model, query.version)
-        most_pixels = self._settings.max_png_pixels
-        decoded = decode_file(model.engine.preprocessing, body, most_pixels, split=query.split)
-        return self._asked(model, query, decoded)
-
-    def _asked(self, model: ServedModel, options: PredictOptions, decoded: DecodedImages) -> _Asked:
-        level = typicality_level(options, self._settings)
-        return _Asked(model, decoded, level, show_images=options.debug == "preprocessing")
+        form, most = model.engine.preprocessing, self._settings.max_images
+        images = OpenedImages(form, [body], most, self._settings, field="", split=query.split)
+        return _Opened(model, images, query)
 
 
 @router.post(

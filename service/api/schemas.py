@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from model.attacks.settings import AttackName, Norm
 from model.network_config import LARGEST_SIDE
 from model.package import Label
+from service.budgets import MOST_IMAGES
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
 from service.errors import PlacedBox, invalid_at
@@ -93,7 +94,7 @@ class PredictQuery(PredictOptions):
 class ImagesRequest(InferenceOptions):
     """Images for a model."""
 
-    images: Annotated[list[InputImage], Field(min_length=1)]
+    images: Annotated[list[InputImage], Field(min_length=1, max_length=MOST_IMAGES)]
     preprocess: Annotated[
         bool, Field(description="Bring lists of numbers into the network's form, as files are.")
     ] = False
@@ -107,7 +108,8 @@ class ExplainOptions(PictureOptions):
     """What an explanation is to hold."""
 
     include: Annotated[
-        list[TracePart], Field(description="Parts of the trace to answer with.", min_length=1)
+        list[TracePart],
+        Field(fail_fast=True, description="Parts of the trace.", min_length=1, max_length=len(TRACE_PARTS)),
     ] = list(TRACE_PARTS)
     format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
         "json"
@@ -143,7 +145,7 @@ class LabelledImagesRequest(ImagesRequest):
     """Images with the labels that they should have."""
 
     labels: Annotated[
-        list[Label] | None,
+        Annotated[list[Label], Field(fail_fast=True, max_length=MOST_IMAGES)] | None,
         Field(description="The true labels; default: what the model says of each image."),
     ] = None
 

@@ -1,66 +1,49 @@
-"""Images in JSON: nested lists of numbers, or image files in base64; and the quick way to read lists.
+"""Images in JSON: nested lists of numbers, or image files in base64."""
 
-The schema of a request makes a Python number of each pixel before one is looked at, a third of what a
-prediction costs. `parse_number_lists` lets simdjson fill the array. Whatever is not plainly right is left to
-the schema, which alone says what is wrong with a request (docs/decisions/0011).
-"""
-
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from itertools import accumulate, chain
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from model.network_config import LARGEST_SIDE, SMALLEST_SIDE
+from service.budgets import RequestBudgets
 from service.codecs.preprocessing import (
     BLANK_MESSAGE,
     NotADigitError,
     Picture,
     Prepared,
     Preprocessing,
+    decode_base64,
     is_blank,
-    read_base64,
+    pixel_count,
     read_image_file,
 )
-from service.errors import invalid_at
-
-try:
-    from simdjson import Parser
-except ImportError:  # no build for this Python: the schema reads everything
-    _PARSER = None
-else:
-    _PARSER = Parser()
+from service.errors import TooManyImages, TooManyPixels, invalid_at
 
 Images = NDArray[np.float32]
 
 Pixel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Row = Annotated[list[Pixel], Field(min_length=SMALLEST_SIDE, max_length=LARGEST_SIDE)]
+# A list is left at its first error: millions of them cost gigabytes.
+Row = Annotated[list[Pixel], Field(fail_fast=True, min_length=SMALLEST_SIDE, max_length=LARGEST_SIDE)]
 NestedImage = Annotated[
     list[Row],
     Field(
+        fail_fast=True,
         min_length=SMALLEST_SIDE,
         max_length=LARGEST_SIDE,
         description="Rows of numbers in [0, 1], as many as the model takes; of digits, light on dark.",
     ),
 ]
 
-# A larger body is parsed in a thread, and simdjson's parser, which also keeps room for its largest document,
-# is not for several threads at once.
-_MAX_BODY = 64 * 2**10
-# What numbers and the space between them are made of. JSON without them shows how it is nested.
-_NUMBERS = b"0123456789+-.eE \t\n\r"
-_IMAGES, _MODEL, _VERSION = (name.translate(None, _NUMBERS) for name in (b"images", b"model", b"version"))
-# An object of images and, before or after them, the strings `model` and `version`, without its numbers.
-_STRING = rb'"(?:%b|%b)":"[^"\\\[\]]*"' % (_MODEL, _VERSION)
-_OBJECT = re.compile(rb'\{(?:%b,)*"%b":(\[[^"]*\])(?:,%b)*\}' % (_STRING, _IMAGES, _STRING))
-# The bits of floats from 0 to 1 are whole numbers in the same order; those of others, NaN too, are larger.
-_BITS_OF_ONE = int(np.float64(1).view(np.uint64))
+# Images with fewer pixels in all are decoded on the event loop; more in pieces of about so many.
+_QUICK_PIXELS = 2**16
+_PIECE_PIXELS = 2**21
 
 
 class FileImage(BaseModel):
@@ -95,60 +78,10 @@ class DecodedImages:
     prepared: Sequence[Prepared | None]
     sources: Sequence[int] | None = None
 
-
-class NumberLists(NamedTuple):
-    """A request whose images are all lists of numbers: (N, H, W) float32 in [0, 1]."""
-
-    images: Images
-    model: str | None
-    version: str | None
-
-
-def parse_number_lists(body: bytes, max_images: int) -> NumberLists | None:
-    """Returns a request of lists of numbers, at most `max_images`, None for any other body."""
-    if _PARSER is None or len(body) > _MAX_BODY:
-        return None
-    form = _form(body.translate(None, _NUMBERS), max_images)
-    if form is None:
-        return None
-    try:
-        document: Any = _PARSER.parse(body)
-        bits = np.frombuffer(document["images"].as_buffer(of_type="d"), np.uint64)
-        names = {key: document[key] for key in document.keys() if key != "images"}  # noqa: SIM118
-    except (ValueError, TypeError, RuntimeError, KeyError):
-        return None
-    right_names = names.keys() <= {"model", "version"} and len(names) == form.fields - 1  # none of them twice
-    if not right_names or np.maximum.reduce(bits) > _BITS_OF_ONE:
-        return None
-    images = bits.view(np.float64).astype(np.float32).reshape(-1, form.height, form.width)
-    if blank_images(images).size:
-        return None
-    return NumberLists(images, names.get("model"), names.get("version"))
-
-
-class _Form(NamedTuple):
-    fields: int
-    height: int
-    width: int
-
-
-def _form(nesting: bytes, max_images: int) -> _Form | None:
-    """Returns the form of an object that is `_OBJECT` with whole images of one size, else None."""
-    found = _OBJECT.fullmatch(nesting)
-    if found is None:
-        return None
-    images = found[1]
-    count, first = images.count(b"[["), images.partition(b"]]")[0]
-    height, width = first.count(b"[") - 2, first.partition(b"]")[0].count(b",") + 1
-    if not 0 < count <= max_images or images != _nesting(count, height, width):
-        return None
-    return _Form(nesting.count(b'":'), height, width)
-
-
-@lru_cache(maxsize=16)
-def _nesting(images: int, height: int, width: int) -> bytes:
-    row = b"[" + b"," * (width - 1) + b"]"
-    return b"[%b]" % b",".join([b"[" + b",".join([row] * height) + b"]"] * images)
+    def part(self, start: int, end: int) -> "DecodedImages":
+        """Returns the images from `start` up to `end`."""
+        sources = None if self.sources is None else self.sources[start:end]
+        return DecodedImages(self.images[start:end], self.prepared[start:end], sources)
 
 
 def blank_images(images: Images) -> NDArray[np.intp]:
@@ -156,14 +89,19 @@ def blank_images(images: Images) -> NDArray[np.intp]:
     return np.flatnonzero(is_blank(images))
 
 
-def refuse_blank(images: Images, field: list[str | int]) -> None:
+def refuse_blank(images: Images, field: list[str | int], first: int = 0) -> None:
     """Lets images (N, H, W) pass in which something stands out.
+
+    Args:
+        images: The images.
+        field: Where they stand in the request.
+        first: The place of the first of them there.
 
     Raises:
         InvalidInput: One is blank: the same rule as for files.
     """
     if (blank := blank_images(images)).size:
-        raise invalid_at([*field, int(blank[0])], BLANK_MESSAGE)
+        raise invalid_at([*field, first + int(blank[0])], BLANK_MESSAGE)
 
 
 def check_size(images: Images, form: Preprocessing, field: str = "images") -> None:
@@ -183,67 +121,134 @@ def _wrong_size(size: Sequence[int], form: Preprocessing) -> str:
     )
 
 
-def decode_images(
-    form: Preprocessing,
-    images: Sequence[Any],
-    max_images: int,
-    max_pixels: int,
-    field: str = "images",
-    *,
-    preprocess: bool = False,
-    split: bool = False,
-) -> DecodedImages:
-    """Returns the images of a parsed request as one array.
+class OpenedImages:
+    """The images of a request, their number and the sizes of their files checked, nothing unpacked yet.
 
     Args:
         form: The model's preprocessing.
-        images: Each a `NestedImage` or a `FileImage`.
+        images: Each a `NestedImage`, a `FileImage` or the content of a file.
         max_images: More are refused.
-        max_pixels: Files with more pixels are refused before they are unpacked.
-        field: Where the images stand in the request.
+        budgets: Files with more pixels are refused before they are unpacked.
+        field: Where the images stand in the request; empty where the body is the file.
         preprocess: Whether lists of numbers are brought into the network's form too, as files are.
         split: Whether a picture of several digits is one image for each.
 
     Raises:
-        InvalidInput: There are more than `max_images`, one is blank or of another size than the network's,
-            or a file cannot be read.
+        TooManyImages: There are more than `max_images`.
+        TooManyPixels: A file, or all of them, have more pixels than `budgets` allow.
+        InvalidInput: A file is not in base64.
     """
-    if len(images) > max_images:
-        raise invalid_at([field], f"{len(images)} images are too many, at most {max_images} are allowed")
-    if not (preprocess or split or any(isinstance(image, FileImage) for image in images)):
-        pixels = np.stack([_array(image, [field, index], form) for index, image in enumerate(images)])
-        refuse_blank(pixels, [field])
-        return DecodedImages(pixels, [None] * len(images))
-    read = [
-        _read(form, image, [field, index], max_pixels, preprocess, split)
-        for index, image in enumerate(images)
-    ]
-    found = _joined(read, split)
-    if len(found.images) > max_images:
-        raise invalid_at([field], f"they show {len(found.images)} signs, at most {max_images} are allowed")
-    return found
 
+    def __init__(
+        self,
+        form: Preprocessing,
+        images: Sequence[Any],
+        max_images: int,
+        budgets: RequestBudgets,
+        field: str = "images",
+        *,
+        preprocess: bool = False,
+        split: bool = False,
+    ) -> None:
+        self._form, self._field, self._most_images = form, field, max_images
+        self._preprocess, self._split, self._most_pixels = preprocess, split, budgets.max_png_pixels
+        if len(images) > max_images:
+            message = f"{len(images)} images are too many, at most {max_images} are allowed"
+            raise invalid_at([field], message, TooManyImages)
+        self._images = [self._open(index, image) for index, image in enumerate(images)]
+        of_list = form.height * form.width
+        self._pixels = [pixel_count(image) if isinstance(image, bytes) else of_list for image in self._images]
+        for index, (pixels, so_far) in enumerate(zip(self._pixels, accumulate(self._pixels), strict=True)):
+            self._check(index, pixels, budgets.max_png_pixels)
+            self._check(index, so_far, budgets.max_pixels)
 
-def decode_file(
-    form: Preprocessing, content: bytes, max_pixels: int, *, split: bool = False
-) -> DecodedImages:
-    """Returns the one image of a file, or with `split` each digit of it.
+    @property
+    def are_quick(self) -> bool:
+        """Whether they are unpacked in less time than a thread takes to be asked."""
+        return sum(self._pixels) <= _QUICK_PIXELS
 
-    Raises:
-        InvalidInput: The file cannot be read, or shows no digit.
-    """
-    with _problem_at([]):
-        found = _prepared(form, read_image_file(content, max_pixels, form.working_side), split)
-    return _joined([found], split)
+    def pieces(self) -> Iterator[Callable[[], DecodedImages]]:
+        """Returns the work of decoding in pieces of about the same number of pixels; `join` ends it."""
+        start = pixels = 0
+        for index, more in enumerate(self._pixels):
+            if index > start and pixels + more > _PIECE_PIXELS:
+                yield partial(self._decode, start, index)
+                start, pixels = index, 0
+            pixels += more
+        yield partial(self._decode, start, len(self._images))
 
+    def join(self, pieces: Sequence[DecodedImages]) -> DecodedImages:
+        """Returns the images of all pieces.
 
-def _joined(read: Sequence[Sequence[Prepared | Images]], split: bool) -> DecodedImages:
-    """Puts together what was read of each picture; numbers taken as they are are bare arrays."""
-    found = [each for of_picture in read for each in of_picture]
-    prepared = [each if isinstance(each, Prepared) else None for each in found]
-    pixels = [each.pixels if isinstance(each, Prepared) else each for each in found]
-    sources = [index for index, of_picture in enumerate(read) for _ in of_picture]
-    return DecodedImages(np.stack(pixels), prepared, sources if split else None)
+        Raises:
+            TooManyImages: Pictures that were split show more than are allowed.
+        """
+        count = sum(len(piece.images) for piece in pieces)
+        if count > self._most_images:
+            message = f"they show {count} signs, at most {self._most_images} are allowed"
+            raise invalid_at([self._field], message, TooManyImages)
+        if len(pieces) == 1:
+            return pieces[0]
+        prepared = [each for piece in pieces for each in piece.prepared]
+        sources = [each for piece in pieces for each in piece.sources or ()]
+        pixels = np.concatenate([piece.images for piece in pieces])
+        return DecodedImages(pixels, prepared, sources if self._split else None)
+
+    def decode(self) -> DecodedImages:
+        """Decodes all of them here.
+
+        Raises:
+            InvalidInput: One is blank or of another size than the network's, or a file cannot be read.
+        """
+        return self.join([self._decode(0, len(self._images))])
+
+    def _open(self, index: int, image: Any) -> Any:  # noqa: ANN401 (see the class)
+        if not isinstance(image, FileImage):
+            return image
+        with _problem_at(self._place(index)):
+            return decode_base64(image.image)
+
+    def _check(self, index: int, pixels: int, most: int) -> None:
+        if pixels > most:
+            message = f"{pixels} pixels are too many, {most} are allowed"
+            raise invalid_at(self._place(index), message, TooManyPixels)
+
+    def _place(self, index: int) -> list[str | int]:
+        return [self._field, index] if self._field else []
+
+    def _decode(self, start: int, end: int) -> DecodedImages:
+        images = self._images[start:end]
+        if not (self._preprocess or self._split or any(isinstance(image, bytes) for image in images)):
+            places = range(start, end)
+            arrays = [
+                _array(image, self._place(index), self._form)
+                for index, image in zip(places, images, strict=True)
+            ]
+            pixels = np.stack(arrays)
+            refuse_blank(pixels, [self._field], start)
+            return DecodedImages(pixels, [None] * len(images))
+        read = [self._read(start + offset, image) for offset, image in enumerate(images)]
+        found = [each for of_picture in read for each in of_picture]
+        prepared = [each if isinstance(each, Prepared) else None for each in found]
+        pixels = np.stack([each.pixels if isinstance(each, Prepared) else each for each in found])
+        sources = [start + offset for offset, of_picture in enumerate(read) for _ in of_picture]
+        return DecodedImages(pixels, prepared, sources if self._split else None)
+
+    def _read(self, index: int, image: Any) -> Sequence[Prepared | Images]:  # noqa: ANN401
+        place = self._place(index)
+        if isinstance(image, bytes):
+            with _problem_at(place):
+                return self._prepared(read_image_file(image, self._most_pixels, self._form.working_side))
+        pixels = _array(image, place, None if self._preprocess else self._form)
+        with _problem_at(place):
+            if self._preprocess:
+                return self._prepared(Picture(pixels))
+            if is_blank(pixels):
+                raise NotADigitError(BLANK_MESSAGE)
+        return [pixels]
+
+    def _prepared(self, picture: Picture) -> list[Prepared]:
+        return self._form.all(picture) if self._split else [self._form.one(picture)]
 
 
 def _array(
@@ -259,33 +264,9 @@ def _array(
     return np.fromiter(chain.from_iterable(image), np.float32, height * width).reshape(height, width)
 
 
-def _read(
-    form: Preprocessing,
-    image: FileImage | Sequence[Sequence[float]],
-    place: list[str | int],
-    max_pixels: int,
-    preprocess: bool,
-    split: bool,
-) -> Sequence[Prepared | Images]:
-    if isinstance(image, FileImage):
-        with _problem_at(place):
-            return _prepared(form, read_base64(image.image, max_pixels, form.working_side), split)
-    pixels = _array(image, place, None if preprocess else form)
-    with _problem_at(place):
-        if preprocess:
-            return _prepared(form, Picture(pixels), split)
-        if is_blank(pixels):
-            raise NotADigitError(BLANK_MESSAGE)
-    return [pixels]
-
-
-def _prepared(form: Preprocessing, picture: Picture, split: bool) -> list[Prepared]:
-    return form.all(picture) if split else [form.one(picture)]
-
-
 @contextmanager
 def _problem_at(place: list[str | int]) -> Iterator[None]:
     try:
         yield
     except NotADigitError as error:
-        raise invalid_at(place, str(error), error.boxes) from None
+        raise invalid_at(place, str(error), boxes=error.boxes) from None

@@ -13,10 +13,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, Problem, ServiceStopping
-from service.http.admission import QUEUE_FULL, AdmissionControl
-from service.http.body import read_body, replayed
+from service.http.body import replayed
 from service.http.context import REQUEST_ID, RequestContext
 from service.http.problems import CLIENT_LEFT, problem_response, rendered
+from service.http.protection.admission import QUEUE_FULL, AdmissionControl
+from service.http.protection.buffers import InputBuffers, OutputBuffers
+from service.http.protection.strangers import Strangers
 from service.telemetry import metrics
 from service.telemetry.logs import current_request_id
 
@@ -41,21 +43,23 @@ class RequestMiddleware:
     Args:
         app: FastAPI's layers and routes.
         handlers: By path, what answers its POST requests past FastAPI.
+        strangers: Refuses requests of pages of other sites.
         admission: Admits requests and accounts for them.
-        max_body_bytes: Larger bodies are refused.
-        max_body_seconds: A body that takes longer is refused.
+        bodies: Reads bodies.
+        answers: Where routes reserve room for large answers.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         handlers: Mapping[str, Handler],
+        strangers: Strangers,
         admission: AdmissionControl,
-        max_body_bytes: int,
-        max_body_seconds: float,
+        bodies: InputBuffers,
+        answers: OutputBuffers,
     ) -> None:
-        self._app, self._handlers, self._admission = app, dict(handlers), admission
-        self._max_body_bytes, self._max_body_seconds = max_body_bytes, max_body_seconds
+        self._app, self._handlers, self._strangers = app, dict(handlers), strangers
+        self._admission, self._bodies, self._answers = admission, bodies, answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -65,10 +69,11 @@ class RequestMiddleware:
         context = scope["context"] = RequestContext(scope["headers"])
         current_request_id.set(context.request_id.decode())
         response = _TrackedResponse(send, context.request_id)
-        self._admission.begin()
         try:
             await self._answer(scope, receive, response, context)
         finally:
+            self._bodies.release(context)
+            self._answers.release(context)
             if context.route == "other" and (matched := scope.get("route")) is not None:
                 context.route = matched.path
             self._admission.finish(scope["method"], scope["path"], context, response.status)
@@ -99,7 +104,12 @@ class RequestMiddleware:
     async def _handle(
         self, scope: Scope, receive: Receive, response: "_TrackedResponse", context: RequestContext
     ) -> None:
+        if context.fault is not None:
+            raise context.fault
+        if (connection := scope.get("connection")) is not None:
+            await connection.until_read()  # who does not read an answer is not worked for
         path = scope["path"]
+        self._strangers.refuse(context.headers, scope["method"], path)
         handler = self._handlers.get(path) if scope["method"] == "POST" else None
         if handler is not None:
             context.route = path
@@ -107,8 +117,9 @@ class RequestMiddleware:
                 await self._refuse(response)
                 return
         self._admission.admit(path, context)
-        body = await read_body(receive, self._max_body_bytes, context.deadline(self._max_body_seconds))
+        body = await self._bodies.read(receive, context)
         context.mark("read")
+        self._admission.begin(path, context)
         if handler is None:
             await self._app(scope, replayed(body, receive), response.send)
             return

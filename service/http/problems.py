@@ -1,5 +1,7 @@
 """Problems as HTTP responses: RFC 9457, or the form that another protocol has for errors under its paths."""
 
+from http import HTTPStatus
+
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -54,6 +56,15 @@ def rendered(problem: Problem) -> Response:
     """Returns the response of a problem as RFC 9457 has it."""
     content = orjson.dumps(problem.body())
     return Response(content, problem.status, problem.headers, "application/problem+json")
+
+
+def raw_response(problem: Problem) -> bytes:
+    """Returns the bytes of a response after which the connection ends, where there was no request."""
+    response = rendered(problem)
+    status = HTTPStatus(problem.status)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), b"connection: close"]
+    lines += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
 def _of_other_protocol(path: str) -> bool:

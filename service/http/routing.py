@@ -1,4 +1,4 @@
-"""Routes whose JSON bodies are parsed by pydantic's parser, large ones off the event loop.
+"""Routes whose JSON bodies are measured and parsed by us before FastAPI, large ones off the event loop.
 
 FastAPI's way to do so is a `Request` of one's own in a route class of one's own:
 https://fastapi.tiangolo.com/how-to/custom-request-and-route/
@@ -10,18 +10,41 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
 from starlette.requests import Request
 
+from service.budgets import Budgets
 from service.codecs.preprocessing import MEDIA_TYPES
 from service.errors import UnsupportedMediaType, invalid_at
-from service.http.body import off_the_loop
+from service.http.context import get_context
+from service.http.json_body import SMALL_BODY, parse_values
 
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+JSON = "application/json"
+_BINARY = "application/octet-stream"
+
 
 class JSONRequest(Request):
-    """A request whose body is parsed in a thread if it is large."""
+    """A request whose JSON has been parsed before FastAPI asks for it."""
+
+    _values: Any = None
+    _error: JSONDecodeError | None = None
+
+    async def parse(self) -> None:
+        """Parses the body, in a thread if it is large.
+
+        Raises:
+            Problem: It has too many values, or there is no thread for it in time.
+        """
+        body, state = await self.body(), self.app.state
+        budgets: Budgets = state.budgets
+        deadline = get_context(self).deadline(budgets.request_timeout_ms / 1000)
+        try:
+            self._values = await state.threads.run_or_here(
+                len(body) <= SMALL_BODY, "parse", deadline, lambda: parse_values(body, budgets)
+            )
+        except ValueError as error:
+            self._error = JSONDecodeError(str(error), "", 0)
 
     async def json(self) -> Any:  # noqa: ANN401 (as the base class has it)
         """Returns the body's values.
@@ -29,11 +52,9 @@ class JSONRequest(Request):
         Raises:
             JSONDecodeError: It is not JSON.
         """
-        body = await self.body()
-        try:
-            return await off_the_loop(body, lambda: from_json(body))
-        except ValueError as error:
-            raise JSONDecodeError(str(error), "", 0) from None
+        if self._error is not None:
+            raise self._error
+        return self._values
 
 
 class JSONRoute(APIRoute):
@@ -44,15 +65,19 @@ class JSONRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            return await handle(JSONRequest(request.scope, request.receive))
+            own = JSONRequest(request.scope, request.receive)
+            if media_type(own) == JSON and await own.body():
+                await own.parse()
+            return await handle(own)
 
         return handle_json
 
 
 class AnyMediaTypeRoute(JSONRoute):
-    """A route that takes JSON whatever `Content-Type` says.
+    """A route that takes JSON without a `Content-Type` too, or with that of tensors.
 
-    Clients of KServe's and Triton's protocols send none, or curl's for forms.
+    So do clients of KServe's and Triton's protocols. Other types are refused: those that a form or a script
+    of any web page may send without asking.
     """
 
     def get_route_handler(self) -> RouteHandler:
@@ -60,8 +85,10 @@ class AnyMediaTypeRoute(JSONRoute):
         handle = super().get_route_handler()
 
         async def handle_as_json(request: Request) -> Response:
+            if (given := media_type(request)) not in ("", JSON, _BINARY):
+                raise UnsupportedMediaType(f"Content-Type is {given}; send {JSON}.")
             others = [header for header in request.scope["headers"] if header[0] != b"content-type"]
-            headers = [*others, (b"content-type", b"application/json")]
+            headers = [*others, (b"content-type", JSON.encode())]
             return await handle(Request({**request.scope, "headers": headers}, request.receive))
 
         return handle_as_json
@@ -73,9 +100,9 @@ async def require_json(request: Request) -> None:
     Raises:
         UnsupportedMediaType: The body is something else.
     """
-    if (media_type := _media_type(request)) != "application/json":
+    if (given := media_type(request)) != JSON:
         raise UnsupportedMediaType(
-            f"Content-Type is {media_type or 'missing'}; send application/json: this call has settings, such "
+            f"Content-Type is {given or 'missing'}; send {JSON}: this call has settings, such "
             f"as epsilon, beside its images."
         )
 
@@ -87,14 +114,14 @@ async def require_json_or_image(request: Request) -> None:
         UnsupportedMediaType: The body is something else.
         InvalidInput: The file is empty.
     """
-    if (media_type := _media_type(request)) not in ("application/json", *MEDIA_TYPES):
+    if (given := media_type(request)) not in (JSON, *MEDIA_TYPES):
         raise UnsupportedMediaType(
-            f"Content-Type is {media_type or 'missing'}; send application/json or one of "
-            f"{', '.join(MEDIA_TYPES)}."
+            f"Content-Type is {given or 'missing'}; send {JSON} or one of {', '.join(MEDIA_TYPES)}."
         )
-    if media_type in MEDIA_TYPES and not await request.body():
+    if given in MEDIA_TYPES and not await request.body():
         raise invalid_at([], "not a readable PNG, JPEG or WebP: the file is empty")
 
 
-def _media_type(request: Request) -> str:
+def media_type(request: Request) -> str:
+    """Returns the media type of a request's body, without parameters, empty without one."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

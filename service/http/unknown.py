@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
-from service.errors import invalid_at
+from service.errors import invalid_at, told
 
 JSONSchema = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ def documented_operation(request: Request) -> JSONSchema:
 def name_nearest_fields(
     errors: Sequence[ErrorDetails], schema: JSONSchema, definitions: JSONSchema
 ) -> list[ErrorDetails]:
-    """Returns pydantic's findings, those of unknown fields with the nearest known one.
+    """Returns those of pydantic's findings that are told, those of unknown fields with the nearest known one.
 
     Args:
         errors: Places begin at the body.
@@ -60,7 +60,7 @@ def name_nearest_fields(
         {**error, "msg": _unknown_field(error["loc"], schema, definitions)}
         if error["type"] == "extra_forbidden"
         else error
-        for error in errors
+        for error in told(errors)
     ]
 
 

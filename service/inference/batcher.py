@@ -72,7 +72,8 @@ class QueueLimit:
     """Limits the images that wait for inference, over all models of a process.
 
     Args:
-        max_images: Images that may wait; a single request is always accepted.
+        max_images: Images that may wait; a single request is always accepted. Large requests may have
+            three quarters of them together, so that they never shut small ones out.
     """
 
     def __init__(self, max_images: int) -> None:
@@ -85,7 +86,8 @@ class QueueLimit:
         Raises:
             QueueFull: Too many are waiting.
         """
-        if self._images and self._images + images > self._max_images:
+        most = self._max_images * 3 // 4 if images > _MAX_TOGETHER else self._max_images
+        if self._images and self._images + images > most:
             raise QueueFull(f"{self._images} images are waiting already.", headers=_RETRY_AFTER)
         self._images += images
 

@@ -1,5 +1,6 @@
 """Inference: one loaded model package on onnxruntime."""
 
+import math
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -81,6 +82,11 @@ class Engine:
         """
         names = self._parts if parts is None else list(parts)
         return dict(zip(names, _in_pieces(self._explain, names, images), strict=True))
+
+    def numbers(self, parts: Sequence[str], images: int) -> int:
+        """Returns how many numbers the named outputs of so many images hold; a repeated name counts again."""
+        sizes: dict[str, int] = {output["name"]: math.prod(output["shape"][1:]) for output in self._outputs}
+        return images * sum(sizes.get(part, 1) for part in parts)
 
     def outputs(self) -> list[dict[str, Any]]:
         """Returns name, datatype and shape of all outputs, as the Open Inference Protocol has them."""

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 # The request that the running task works for.
-_NO_REQUEST = "-"
-current_request_id: ContextVar[str] = ContextVar("request_id", default=_NO_REQUEST)
+NO_REQUEST = "-"
+current_request_id: ContextVar[str] = ContextVar("request_id", default=NO_REQUEST)
 
 # What a log call may hand over beside its message: `extra={"fields": {...}}`.
 _FIELDS = "fields"
@@ -40,12 +40,17 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, with the fields of the call and the request's id behind it."""
         fields = dict(getattr(record, _FIELDS, {}))
-        if (request_id := current_request_id.get()) != _NO_REQUEST:
+        if (request_id := current_request_id.get()) != NO_REQUEST:
             fields["request_id"] = request_id
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         behind = "".join(f" {name}={value}" for name, value in fields.items())
-        line = f"{time} {record.levelname.lower():7} {record.getMessage()}{behind}"
+        line = f"{time} {record.levelname.lower():7} {_in_one_line(record.getMessage() + behind)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _in_one_line(text: str) -> str:
+    """Returns a text in which nobody's input ends the line or moves the cursor of a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def set_up_logging(level: str, log_format: str) -> None:

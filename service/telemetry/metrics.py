@@ -5,8 +5,10 @@ each writes its numbers to a shared directory, and any of them answers with the 
 """
 
 import asyncio
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -54,6 +56,13 @@ MODEL_INFO = Gauge(
     "whitebox_model_info", "1 for every loaded model.", ["model", "version", "digest"],
     multiprocess_mode="livemax",
 )  # fmt: skip
+BUDGET_LIMIT = Gauge(
+    "whitebox_budget_limit", "What the settings allow of each budget of a process.", ["budget"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+BUDGET_USED = Gauge(
+    "whitebox_budget_used", "How much of it is used now.", ["budget"], multiprocess_mode="livemax"
+)
 MODEL_LOADS = Counter("whitebox_model_loads", "Loads of model packages, by outcome.", ["model", "outcome"])
 
 
@@ -102,6 +111,12 @@ def sample(gauge: Gauge, value: Callable[[], float]) -> None:
     _SAMPLED[gauge] = value
 
 
+def budget(name: str, limit: float, used: Callable[[], float]) -> None:
+    """Tells how near a budget of the process is, whenever the buffers are flushed."""
+    BUDGET_LIMIT.labels(name).set(limit)
+    sample(BUDGET_USED.labels(name), used)
+
+
 def flush_buffered() -> None:
     """Flushes every buffered histogram and samples the gauges."""
     for gauge, value in _SAMPLED.items():
@@ -117,9 +132,28 @@ async def flush_periodically() -> None:
         flush_buffered()
 
 
-def exposition() -> bytes:
-    """Returns all numbers in Prometheus' text format, over all serving processes."""
-    flush_buffered()
+class Exposition:
+    """All numbers in Prometheus' text format, over all serving processes.
+
+    Args:
+        seconds: How long what was told once is told again: to write it takes as long as forty predictions.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._written, self._text = seconds, -math.inf, b""
+        self._writing = asyncio.Lock()
+
+    async def text(self) -> bytes:
+        """Returns the numbers of now or of a moment ago."""
+        async with self._writing:
+            if time.monotonic() - self._written >= self._seconds:
+                flush_buffered()
+                self._text = await asyncio.to_thread(_write)
+                self._written = time.monotonic()
+            return self._text
+
+
+def _write() -> bytes:
     if SHARED_DIRECTORY not in os.environ:
         return _generate(REGISTRY)
     registry = CollectorRegistry()

@@ -146,7 +146,7 @@ def bodies_are_half_sent(client: httpx.Client, *_: object) -> None:
     for length in (10, 1000, 100_000):
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
             connection.sendall(
-                b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b'Content-Length: %d\r\n\r\n{"ima' % length
             )
 
@@ -185,7 +185,7 @@ def clients_read_slowly(client: httpx.Client, *_: object) -> None:
         connection = socket.create_connection(("127.0.0.1", client.base_url.port))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(
-            b"POST /v1/explain HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n" % len(body) + body
         )
         slow.append(connection)
@@ -199,7 +199,8 @@ def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     body = json.dumps({"images": [[[0.5] * 28] * 28]}).encode()
     request = (
-        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body) + body
     )
 
@@ -248,7 +249,9 @@ def test_a_jump_of_the_clock_changes_nothing(monkeypatch, offline, jump):
         app = create_app(Settings(attack_workers=1, certify_workers=0, attack_timeout_seconds=60))
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=90) as client:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost", timeout=90
+            ) as client:
                 attack = {**ATTACK, "attack": "pgd", "epsilon": 0.1}
                 attack["steps"] = 40
                 attacking = asyncio.ensure_future(client.post("/v1/attack", json=attack))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from running import JSON, whole_request
 
 from service.app import create_app
-from service.http.body import SMALL_BODY
+from service.http.json_body import SMALL_BODY
+from service.http.protection.connections import Connection
 from service.settings import Settings
 
 HALF = [[0.5] * 28] * 28
@@ -27,13 +28,13 @@ class Running:
     """The service in a thread of this process."""
 
     def __init__(self, **options: object) -> None:
-        given = Settings(attack_workers=0, certify_workers=0, **options)
+        given = Settings(attack_workers=0, certify_workers=0, metrics_cache_seconds=0, **options)
         app = create_app(given)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         config = uvicorn.Config(
-            app, port=self.port, http="httptools", log_config=None,
+            app, port=self.port, http=Connection, log_config=None,
             timeout_keep_alive=given.keep_alive_seconds, server_header=False,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
@@ -116,7 +117,7 @@ CASES = {
     "many": request(json.dumps({"images": [HALF] * 10}).encode()),
     "large": request(json.dumps({"images": [HALF] * 60}).encode()),
     "wrong length": request(head=JSON + b"Content-Length: 7\r\n"),
-    "bad length": b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + JSON + b"Content-Length: -1\r\n\r\n",
+    "bad length": b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n" + JSON + b"Content-Length: -1\r\n\r\n",
     "no HTTP": b"POST /v1/predict HTTP/1.1\r\nno header\r\nContent-Length: 0\r\n\r\n",
 }
 
@@ -148,9 +149,9 @@ def test_every_kind_of_request_gets_its_status(service, case, status):
 @pytest.mark.parametrize(
     "begin",
     [
-        b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-A: ",  # amid a head
-        b"POST /v2/repository/index HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n",  # amid a body
-        b"POST /v2/health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n",  # already answered
+        b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX-A: ",  # amid a head
+        b"POST /v2/repository/index HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9000\r\n\r\n",  # amid a body
+        b"POST /v2/health/live HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9000\r\n\r\n",  # already answered
     ],
 )
 def test_what_looks_like_a_request_within_another_is_none(service, begin):
@@ -171,7 +172,7 @@ def test_what_looks_like_a_request_within_another_is_none(service, begin):
 
 def test_a_body_in_chunks_is_read_too(service):
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
     assert ask(service, head + chunks)[2] == ask(service, request())[2]
 
 
@@ -272,7 +273,7 @@ def test_a_request_in_progress_is_answered_when_the_service_ends(own, monkeypatc
 
 def in_progress(running: Running) -> float:
     """Returns what /metrics says of requests in progress, this one included."""
-    body = ask(running, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")[2].decode()
+    body = ask(running, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")[2].decode()
     (line,) = [line for line in body.splitlines() if line.startswith("whitebox_requests_in_progress ")]
     return float(line.split()[1])
 

@@ -10,9 +10,11 @@ from pydantic import ValidationError
 
 from service.api.schemas import PredictRequest
 from service.codecs import json_images
-from service.codecs.json_images import FileImage, NumberLists, decode_images, parse_number_lists
+from service.codecs.json_images import FileImage, OpenedImages
+from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.preprocessing import Resize
-from service.http.body import SMALL_BODY
+from service.http.json_body import SMALL_BODY
+from service.settings import Settings
 
 MOST = 16
 HALF = [[0.5] * 14 + [0.0] * 14] * 28  # the left one
@@ -31,7 +33,8 @@ def by_schema(body: bytes) -> NumberLists | None:
         return None
     first = asked.images[0]
     form = Resize(28, 28) if isinstance(first, FileImage) else Resize(len(first), len(first[0]))
-    return NumberLists(decode_images(form, asked.images, MOST, 10_000).images, asked.model, asked.version)
+    opened = OpenedImages(form, asked.images, MOST, Settings())
+    return NumberLists(opened.decode().images, asked.model, asked.version)
 
 
 def assert_read_alike(body: bytes) -> None:
@@ -121,11 +124,14 @@ def test_a_named_model_needs_no_schema(order):
         json.dumps({"images": [[[[0.5]] * 28] * 28]}).encode(),
         json.dumps({"images": [[[True] * 28] * 28]}).encode(),
         json.dumps({"images": [HALF] * (MOST + 1)}).encode(),
-        json.dumps({"images": [HALF]}).encode() + b" " * SMALL_BODY,
     ],
 )
 def test_everything_else_is_left_to_the_schema(body):
     assert parse_number_lists(body, MOST) is None
+
+
+def test_a_body_that_is_read_in_a_thread_is_read_alike(digits):
+    assert_read_alike(json.dumps({"images": digits[0][:MOST].tolist()}).encode() + b" " * SMALL_BODY)
 
 
 def test_images_outlast_the_next_document():

@@ -7,7 +7,7 @@ import pytest
 from running import running_server
 
 from service.errors import Unauthorized
-from service.http.auth import ApiKeys
+from service.http.protection.auth import ApiKeys
 from service.settings import Settings, SettingsError
 
 NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}

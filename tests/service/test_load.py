@@ -163,7 +163,7 @@ def test_a_deadline_holds_while_waiting_for_a_worker():
 def send_head(client: httpx.Client, length: int, headers: bytes = b"") -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", client.base_url.port))
     connection.sendall(
-        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n%b\r\n" % (length, headers)
     )
     return connection

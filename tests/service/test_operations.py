@@ -71,7 +71,7 @@ def test_log_lines_are_json_and_carry_the_requests_id(tmp_path, three):
 
 
 def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(three):
-    with running_server("--workers", "2", **NO_WORKERS) as (client, process):
+    with running_server("--workers", "2", WHITEBOX_MODEL_CONTROL="true", **NO_WORKERS) as (client, process):
         time.sleep(3)  # both are up
         seen = set()
         for _ in range(40):  # a connection each, so that both get some
@@ -145,7 +145,9 @@ def test_a_client_that_leaves_is_no_error(tmp_path, three):
         with pytest.raises(httpx.ReadTimeout):
             client.post("/v1/attack", json=slow, timeout=0.5)
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
-            leaving.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            leaving.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            )
             leaving.sendall(b"Content-Length: 5000\r\n\r\n{")
         time.sleep(0.5)
         assert metric(client, "whitebox_requests_total", status="499") == 2

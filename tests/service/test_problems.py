@@ -75,7 +75,7 @@ BAD = {
     "the body is a list": ([], 422, []),
     "the body is null": (b"null", 422, []),
     "257 images": ({"images": [GOOD] * 257}, 422, ["images"]),
-    "10,000 PNG images": ({"images": base64_png(WHOLE_PNG) * 10_000}, 422, ["images"]),
+    "10,000 PNG images": ({"images": base64_png(WHOLE_PNG) * 10_000}, 422, []),
     "10,000 nested images": ({"images": [GOOD] * 10_000}, 413, None),
     "50 MB": (b"[" * 50_000_000, 413, None),
     "not JSON": (b"{images}", 422, []),
@@ -106,7 +106,7 @@ def test_bad_input_gets_the_right_problem_and_the_next_request_works(client, thr
     assert post(client, {"images": [three]}, path).status_code == 200
 
 
-LIMITS_OF_THEIR_OWN = {"257 images", "10,000 PNG images"}
+LIMITS_OF_THEIR_OWN = {"257 images"}
 
 
 @pytest.mark.parametrize("case", sorted(set(BAD) - LIMITS_OF_THEIR_OWN))
@@ -158,7 +158,7 @@ def test_an_unexpected_error_shows_nothing_of_itself_but_goes_to_the_log(caplog)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/broken", headers={"X-Request-ID": "abc"})
 
     answer = asyncio.run(ask())
@@ -172,7 +172,9 @@ def test_an_unexpected_error_shows_nothing_of_itself_but_goes_to_the_log(caplog)
 
 def test_every_problem_is_documented_and_stable():
     documented = (ROOT / "docs" / "api.md").read_text()
-    for problem in Problem.__subclasses__():
+    kinds = Problem.__subclasses__()
+    for problem in kinds:
+        kinds += problem.__subclasses__()  # grows while it is read
         assert f"`{problem.slug}` | {problem.status}" in documented
 
 

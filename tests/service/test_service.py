@@ -33,7 +33,7 @@ from service.settings import Settings
 async def main():
     app = create_app(Settings(attack_workers=1))
     async with app.router.lifespan_context(app):
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://[::1]") as client:
             image = {three}
             for path in ("/v1/predict", "/v1/explain"):
                 assert (await client.post(path, json={{"images": [image]}})).status_code == 200

@@ -18,7 +18,7 @@ from service.codecs.json_images import DecodedImages
 from service.codecs.preprocessing import read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
-from service.http.auth import ApiKeys
+from service.http.protection.auth import ApiKeys
 from service.inference.engine import Engine, Images
 from service.server import run_server
 from service.settings import LogLevel, Settings, load_settings

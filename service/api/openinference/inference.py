@@ -3,22 +3,23 @@
 import base64
 import io
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version as version_of
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 
 from service.api.dependencies import (
+    AnswerBuffers,
     Context,
     CurrentSettings,
+    CurrentThreads,
     Deadline,
     ModelName,
     Models,
     ModelVersion,
-    check_deadline,
 )
 from service.api.openapi import BINARY_TENSOR_BODY, EXAMPLE_PNG, V2_ERRORS, body_examples
 from service.api.openinference.schemas import (
@@ -38,15 +39,17 @@ from service.api.openinference.tensors import (
     requested_outputs,
     split_body,
 )
-from service.errors import UnsupportedMediaType
-from service.http.body import off_the_loop, replayed
+from service.http.body import replayed
+from service.http.json_body import SMALL_BODY
+from service.http.protection.threads import Threads
 from service.http.routing import AnyMediaTypeRoute, RouteHandler
-from service.inference.engine import TYPICALITY_P_VALUE, Array, Images
+from service.inference.engine import AT_ONCE, TYPICALITY_P_VALUE, Array, Images
 from service.inference.model_repository import ServedModel
 
 _EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
 _PLATFORM = "onnx_onnxv1"
 _PREDICTED = frozenset(("label", "logits", "probabilities", TYPICALITY_P_VALUE))
+_FEW_NUMBERS = 10_000  # are written on the event loop
 _MODEL = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
 _THREE = np.asarray(Image.open(io.BytesIO(base64.b64decode(EXAMPLE_PNG))))
@@ -69,8 +72,6 @@ class TensorRoute(AnyMediaTypeRoute):
         handle = super().get_route_handler()
 
         async def handle_json_part(request: Request) -> Response:
-            if request.headers.get("content-encoding", "identity") != "identity":
-                raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
             head, binary = split_body(await request.body(), request.headers.get(JSON_LENGTH))
             request.state.binary_tensors = binary
             return await handle(Request(request.scope, replayed(head, request.receive)))
@@ -135,6 +136,8 @@ async def v2_model_infer(
     model: PathModel,
     body: Annotated[InferRequest, Body(openapi_examples=_EXAMPLES)],
     settings: CurrentSettings,
+    threads: CurrentThreads,
+    answers: AnswerBuffers,
     deadline: Deadline,
     context: Context,
 ) -> Response:
@@ -146,23 +149,37 @@ async def v2_model_infer(
     names = {output.name for output in requested}
     most = settings.max_images if names <= _PREDICTED else settings.max_explain_images
     binary = request.state.binary_tensors
-    images = await off_the_loop(
-        await request.body(), lambda: image_tensor(body, binary, most, model.engine.size)
+    is_small = len(await request.body()) <= SMALL_BODY
+    images = await threads.run_or_here(
+        is_small, "parse", deadline, lambda: image_tensor(body, binary, most, model.engine.size)
     )
     context.mark("parse")
-    tensors = await _infer(model, images, names, deadline)
+    numbers = model.engine.numbers([output.name for output in requested], len(images))
+    answers.reserve(context, numbers)
+    tensors = await _infer(model, images, names, threads, deadline)
     context.mark("infer")
-    response = infer_response(model.package, body.id, requested, tensors)
+    response = await threads.run_or_here(
+        numbers <= _FEW_NUMBERS,
+        "explain",
+        deadline,
+        lambda: infer_response(model.package, body.id, requested, tensors),
+    )
     context.mark("answer")
     return response
 
 
-async def _infer(model: ServedModel, images: Images, names: set[str], deadline: float) -> Mapping[str, Array]:
+async def _infer(
+    model: ServedModel, images: Images, names: set[str], threads: Threads, deadline: float
+) -> Mapping[str, Array]:
     """Returns the outputs by name; what is not asked for is not computed."""
     tensors: dict[str, Array] = {}
-    if explained := sorted(names - _PREDICTED):
-        check_deadline(deadline)
-        tensors |= await run_in_threadpool(model.engine.explain, images, explained)
+    if asked := sorted(names - _PREDICTED):
+        pieces = [
+            partial(model.engine.explain, images[start : start + AT_ONCE], asked)
+            for start in range(0, len(images), AT_ONCE)
+        ]
+        found = await threads.run_in_turns("explain", deadline, pieces)
+        tensors |= {name: np.concatenate([piece[name] for piece in found]) for name in asked}
     if names & _PREDICTED:
         logits, probabilities, p_values = await model.batcher.predict(images, deadline)
         labels = np.array(model.engine.labels)  # int64, or text

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends
 
-from service.api.dependencies import CurrentSettings, ModelName, Models
+from service.api.dependencies import Context, CurrentSettings, ModelName, Models
 from service.api.openapi import REPOSITORY_ERRORS, body_examples
 from service.api.openinference.schemas import (
     RepositoryIndexEntry,
@@ -23,15 +23,19 @@ router = APIRouter(
 )
 
 
-async def allow_model_control(settings: CurrentSettings, body: RepositoryModelRequest | None = None) -> None:
+async def allow_model_control(
+    settings: CurrentSettings, context: Context, body: RepositoryModelRequest | None = None
+) -> None:
     """Dependency of what changes the models.
 
     Raises:
-        Forbidden: The settings do not allow it.
+        Forbidden: The settings, or the role of the request's key, do not allow it.
         InvalidInput: The request asks for a model that is not as it is in the directory.
     """
-    if not settings.model_control:
+    if settings.model_control is False or (settings.model_control is None and context.role is None):
         raise Forbidden("Loading and unloading is switched off here (WHITEBOX_MODEL_CONTROL).")
+    if context.role == "predict":
+        raise Forbidden("Loading and unloading takes an administrator's key.")
     given = set() if body is None else set(body.parameters)
     if unknown := sorted(given - {"unload_dependents"}):
         raise invalid_at(

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Parameters = dict[str, Any]
 
+# Of a request; a model has one input, and some fifteen outputs.
+_MOST_TENSORS = 64
+
 
 class _RequestModel(BaseModel):
     # KServe's own client sends fields that the protocol does not have.
@@ -16,7 +19,7 @@ class InferInput(_RequestModel):
     """One input tensor."""
 
     name: str
-    shape: Annotated[list[int], Field(min_length=1, max_length=8)]
+    shape: Annotated[list[int], Field(fail_fast=True, min_length=1, max_length=8)]
     datatype: str
     parameters: Parameters = Field(default_factory=dict)
     data: Annotated[
@@ -36,8 +39,8 @@ class InferRequest(_RequestModel):
 
     id: str | None = None
     parameters: Parameters = Field(default_factory=dict)
-    inputs: Annotated[list[InferInput], Field(min_length=1)]
-    outputs: list[InferOutput] | None = None
+    inputs: Annotated[list[InferInput], Field(fail_fast=True, min_length=1, max_length=_MOST_TENSORS)]
+    outputs: Annotated[list[InferOutput], Field(fail_fast=True, max_length=_MOST_TENSORS)] | None = None
 
 
 class ServerMetadata(BaseModel):

@@ -20,6 +20,7 @@ from service.inference.engine import Array, Engine, Images
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 IMAGE = "image"
+_MOST_DIGITS = 10
 _BINARY = "application/octet-stream"
 # What an image may come as; UINT8 is 0..255, as files have it, all others 0..1.
 _IMAGE_TYPES: Mapping[str, type[np.generic]] = {
@@ -47,7 +48,8 @@ def split_body(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]
     """
     if json_length is None:
         return body, memoryview(b"")
-    if not (json_length.isascii() and json_length.isdigit()) or int(json_length) > len(body):
+    is_length = json_length.isascii() and json_length.isdigit() and len(json_length) <= _MOST_DIGITS
+    if not is_length or int(json_length) > len(body):
         raise invalid_at([JSON_LENGTH], f"{json_length!r} is no length within a body of {len(body)} bytes")
     end = int(json_length)
     return body[:end], memoryview(body)[end:]

@@ -8,7 +8,13 @@ from service.codecs.preprocessing.handwritten_digit import (
     Prepared,
     is_blank,
 )
-from service.codecs.preprocessing.image_files import MEDIA_TYPES, Picture, read_base64, read_image_file
+from service.codecs.preprocessing.image_files import (
+    MEDIA_TYPES,
+    Picture,
+    decode_base64,
+    pixel_count,
+    read_image_file,
+)
 from service.codecs.preprocessing.resize import Resize
 
 __all__ = [
@@ -21,9 +27,10 @@ __all__ = [
     "Prepared",
     "Preprocessing",
     "Resize",
+    "decode_base64",
     "is_blank",
+    "pixel_count",
     "preprocessing_of",
-    "read_base64",
     "read_image_file",
 ]
 

@@ -49,13 +49,25 @@ class Picture:
         return (self.pixels * 255).round().astype(np.uint8)
 
 
-def read_base64(text: str, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:
-    """Decodes base64 and reads the file in it; see `read_image_file`."""
+def decode_base64(text: str) -> bytes:
+    """Returns the content of a file in base64.
+
+    Raises:
+        NotADigitError: It is no base64.
+    """
     try:
-        content = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except ValueError as error:  # its subclass binascii.Error, or letters beyond ASCII
         raise NotADigitError(f"not base64: {error}") from error
-    return read_image_file(content, max_pixels, working_side)
+
+
+def pixel_count(content: bytes) -> int:
+    """Returns how many pixels a file says that it has, 0 if it is no readable image; unpacks nothing."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # `read_image_file` says what is wrong with it
+        return 0
 
 
 def read_image_file(content: bytes, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:

@@ -37,6 +37,7 @@ def running(models) -> Iterator[httpx.Client]:
     with running_server(
         WHITEBOX_MODELS_DIR=str(models),
         WHITEBOX_MODELS_POLL_SECONDS="0.1",
+        WHITEBOX_MODEL_CONTROL="true",
         WHITEBOX_ATTACK_WORKERS="0",
         WHITEBOX_CERTIFY_WORKERS="1",
     ) as (client, _):
@@ -174,10 +175,9 @@ def test_reloads_cost_no_request_and_every_answer_is_one_models(running, models,
     assert not wrong
 
 
-def test_model_control_can_be_switched_off(models, three):
+def test_models_are_not_controlled_by_everybody_unless_that_is_switched_on(models, three):
     with running_server(
         WHITEBOX_MODELS_DIR=str(models),
-        WHITEBOX_MODEL_CONTROL="false",
         WHITEBOX_ATTACK_WORKERS="0",
         WHITEBOX_CERTIFY_WORKERS="0",
     ) as (client, _):

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from service.errors import QueueFull
-from service.http.auth import ApiKeys
 from service.http.context import RequestContext
+from service.http.protection.auth import ApiKeys
+from service.settings import Settings
 from service.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ _LOGGER = logging.getLogger("service")
 _PUBLIC = frozenset(("/", "/docs", "/redoc", "/openapi.json"))
 _PUBLIC_BELOW = ("/v2/health/", "/page/")
 _METRICS = "/metrics"
+# Beyond the limit of requests: an operator sees what goes on when the service is full.
+_RESERVED = 16
 QUEUE_FULL = QueueFull(
     "More requests are in progress already than this service takes on at once.", headers={"Retry-After": "1"}
 )
@@ -27,56 +30,60 @@ class AdmissionControl:
 
     Args:
         api_keys: Authenticates requests.
-        max_requests: Requests that may be in progress; health and metrics are always answered.
-        metrics_need_key: Whether /metrics asks for a key too.
-        access_log: Whether every request gets a log line, or only a failed one.
+        settings: How many requests may be in progress (a few more for metrics and documentation; health is
+            always answered), whether /metrics asks for a key, and whether every request gets a log line.
         tracing: Where traces go; None for nowhere.
     """
 
     def __init__(
         self,
         api_keys: ApiKeys,
-        max_requests: int,
-        metrics_need_key: bool = False,
-        access_log: bool = False,
+        settings: Settings,
         tracing: "Tracing | None" = None,
     ) -> None:
-        self._api_keys, self._max_requests, self._tracing = api_keys, max_requests, tracing
-        self._metrics_need_key, self._access_log = metrics_need_key, access_log
+        self._api_keys, self._max_requests, self._tracing = api_keys, settings.max_requests, tracing
+        self._metrics_need_key, self._access_log = settings.metrics_need_key, settings.access_log
         self._in_progress = 0
         self._counters = _RequestCounters()
         metrics.sample(metrics.IN_PROGRESS, lambda: self._in_progress)
+        metrics.budget("requests", self._max_requests, lambda: self._in_progress)
 
     @property
     def is_full(self) -> bool:
-        """Whether more requests are in progress than may be."""
-        return self._in_progress > self._max_requests
-
-    def begin(self) -> None:
-        """Counts a request that begins; `finish` must follow."""
-        self._in_progress += 1
+        """Whether as many requests are in progress as may be."""
+        return self._in_progress >= self._max_requests
 
     def admit(self, path: str, context: RequestContext) -> None:
-        """Admits a request that has begun.
+        """Admits a request whose head is there.
 
         Raises:
             Unauthorized: It brings no key, or a wrong one.
             RateLimited: Its key has been used too often.
             QueueFull: Too many requests are in progress.
         """
-        if path.startswith(_PUBLIC_BELOW) or path in _PUBLIC:
+        if _is_public(path) or (path == _METRICS and not self._metrics_need_key):
             return
-        if path == _METRICS:
-            if self._metrics_need_key:
-                self._api_keys.authenticate(context.api_key)
-            return
-        if self.is_full:
+        if self.is_full and path != _METRICS:
             raise QUEUE_FULL
-        self._api_keys.authenticate(context.api_key)
+        context.role = self._api_keys.authenticate(context.api_key)
+
+    def begin(self, path: str, context: RequestContext) -> None:
+        """Counts a request whose body is there among those in progress; `finish` must follow.
+
+        Raises:
+            QueueFull: Too many requests are in progress.
+        """
+        if self._in_progress >= self._max_requests and not path.startswith(_PUBLIC_BELOW):
+            is_small = path == _METRICS or path in _PUBLIC
+            if not is_small or self._in_progress >= self._max_requests + _RESERVED:
+                raise QUEUE_FULL
+        self._in_progress += 1
+        context.in_progress = True
 
     def finish(self, method: str, path: str, context: RequestContext, status: int) -> None:
         """Accounts for a request that has been answered, in metrics, traces and log."""
-        self._in_progress -= 1
+        if context.in_progress:
+            self._in_progress -= 1
         seconds = time.perf_counter() - context.started
         self._counters.count(context.route, status, seconds, context.stages)
         if self._tracing is not None:
@@ -90,6 +97,10 @@ class AdmissionControl:
                 "milliseconds": round(1000 * seconds, 3),
             }
             _LOGGER.info("request", extra={"fields": fields})
+
+
+def _is_public(path: str) -> bool:
+    return path.startswith(_PUBLIC_BELOW) or path in _PUBLIC
 
 
 class _RequestCounters:

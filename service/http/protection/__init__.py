@@ -1,0 +1,1 @@
+"""What keeps one client, or a stranger, from costing the others their answers."""

@@ -1,0 +1,32 @@
+"""Explanations of a request's images, in pieces that take turns with those of other requests."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from orjson import Fragment
+
+from service.codecs.json_images import DecodedImages
+from service.codecs.serialization import TracePart, explanations, outputs_of, to_json
+from service.inference.engine import AT_ONCE, Engine
+
+
+def explained(
+    engine: Engine,
+    decoded: DecodedImages,
+    level: float,
+    parts: Sequence[TracePart],
+    as_png: bool = False,
+) -> Iterator[Callable[[], list[Fragment]]]:
+    """Returns pieces of work, each of which returns the `Explanation`s of some images, written as JSON."""
+    for start in range(0, len(decoded.images), AT_ONCE):
+        piece = decoded.part(start, start + AT_ONCE)
+        yield partial(_explain, engine, piece, level, parts, as_png)
+
+
+def _explain(
+    engine: Engine, decoded: DecodedImages, level: float, parts: Sequence[TracePart], as_png: bool
+) -> list[Fragment]:
+    trace = engine.explain(decoded.images, outputs_of(parts))
+    predicted = engine.predict(decoded.images)
+    found = explanations(engine.labels, trace, predicted, level, decoded, parts, as_png)
+    return [Fragment(to_json(explanation)) for explanation in found]
