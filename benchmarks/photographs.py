@@ -16,12 +16,12 @@ import onnxruntime as ort
 
 from benchmarks.measuring import ROOT, save, show
 from model.package import PREDICT_GRAPH, read_package
-from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from service.codecs.preprocessing import NotADigitError, read_image_file
 from training.data import Split
 from training.data.mnist import load_mnist
 
 sys.path.append(str(ROOT / "tests"))
-from photos import KINDS, photograph
+from photos import KINDS, MNIST_FORM, photograph
 
 A_KIND = {"test": 1000, "validation": 200}
 

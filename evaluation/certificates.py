@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from rich.progress import Progress
 
+from evaluation.harness.shard_cache import digest_of_network
+from evaluation.verdicts import VerdictFile
 from model.frozen import FrozenNetwork
 from model.package import write_atomically
 from model.verification.result import VerificationResult
@@ -37,7 +40,7 @@ def certified_accuracy(
         epsilons: Radii of the L-inf balls.
         exact_seconds: Time limit an image for the bounds beyond intervals, the last of them exact; None
             for interval bounds alone, without a search for counterexamples.
-        lines: Where to write every verdict, a JSON line each.
+        lines: Where to write every verdict, a JSON line each; what the file settles is not done again.
         quiet: Whether to show no progress.
     """
     verifier, radii = Verifier(network), list(dict.fromkeys(epsilons))
@@ -45,37 +48,28 @@ def certified_accuracy(
     if exact_seconds is not None:
         policy = SearchPolicy("milp", seconds=exact_seconds)
     size = _BATCH if exact_seconds is None else 1
-    results: dict[float, list[VerificationResult]] = {epsilon: [] for epsilon in radii}
+    file = None if lines is None else VerdictFile(lines, digest_of_network(network), exact_seconds)
+    known = {} if file is None else file.read(digits.images, radii)
+    left = torch.tensor([index for index in range(len(digits)) if index not in known], dtype=torch.long)
     with Progress(transient=True, disable=quiet) as progress:
-        task = progress.add_task("certifying", total=len(digits))
-        for images, classes in zip(digits.images.split(size), digits.classes.split(size), strict=True):
-            for epsilon, found in verifier.verify_at_each(images, classes, radii, policy).items():
-                results[epsilon] += found
-            progress.advance(task, len(images))
-    if lines is not None:
-        write_atomically(lines, "".join(_lines(results)).encode())
-    return [_entry(epsilon, exact_seconds, found) for epsilon, found in results.items()]
+        task = progress.add_task("certifying", total=len(digits), completed=len(known))
+        for rows in left.split(size):
+            found = verifier.verify_at_each(digits.images[rows], digits.classes[rows], radii, policy)
+            for index, *results in zip(rows.tolist(), *(found[epsilon] for epsilon in radii), strict=True):
+                known[index] = results
+                if file is not None:
+                    file.append(index, digits.images[index], results)
+            progress.advance(task, len(rows))
+    by_image = [known[index] for index in range(len(digits))]
+    if file is not None:
+        file.write(digits.images, by_image)
+    by_epsilon = zip(radii, zip(*by_image, strict=True), strict=True)
+    return [_entry(epsilon, exact_seconds, found) for epsilon, found in by_epsilon]
 
 
-def _lines(results: dict[float, list[VerificationResult]]) -> list[str]:
-    """Returns every verdict as a line of JSON."""
-    return [
-        json.dumps(
-            {
-                "digit": index,
-                "epsilon": result.epsilon,
-                "verdict": result.verdict,
-                "stage": result.method,
-                "margin_lower_bound": result.margin_lower_bound,
-            }
-        )
-        + "\n"
-        for found in results.values()
-        for index, result in enumerate(found)
-    ]
-
-
-def _entry(epsilon: float, exact_seconds: float | None, results: list[VerificationResult]) -> dict[str, Any]:
+def _entry(
+    epsilon: float, exact_seconds: float | None, results: Sequence[VerificationResult]
+) -> dict[str, Any]:
     bound: Bound = "interval" if exact_seconds is None else "exact"
     limit = {} if exact_seconds is None else {"seconds_a_digit": exact_seconds}
     counts = Counter(result.verdict for result in results)

@@ -168,7 +168,7 @@ def _minimal_adversarials(
 def _nearest_of_another_class(
     network: FrozenNetwork, images: Tensor, classes: Tensor, dataset: Dataset
 ) -> Tensor:
-    """Returns for each image (N, 1, 28, 28) the nearest of `dataset` that the network answers otherwise."""
+    """Returns for each image (N, 1, H, W) the nearest of `dataset` that the network answers otherwise."""
     answers = torch.cat([network(some) for some in dataset.images.split(200)]).argmax(dim=1)
     apart = torch.cdist(images.flatten(1), dataset.images.flatten(1))  # (N, digits)
     apart[answers[None] == classes[:, None]] = torch.inf

@@ -4,6 +4,8 @@ The preprocessing `resize` of a package, and what reads the files that a network
 so that a network is asked what it was taught. Pillow reads, numpy resizes: the same bits on every machine.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -26,22 +28,37 @@ def upright_on_paper(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return upright, steps
 
 
-def in_form(image: Image.Image, height: int, width: int) -> tuple[Grey, list[str]]:
-    """Returns an image as grey pixels (height, width) in 0..255, and what was done to it, in words.
+def values_of(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Returns the pixels of an opaque image: (H, W), or (H, W, 3) for colours; 8 or 16 bits."""
+    if image.mode.startswith("I"):
+        return np.asarray(image).clip(0, 65535).astype(np.uint16)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def in_form(image: Image.Image, height: int, width: int) -> Grey:
+    """Returns an image as grey pixels (height, width) in 0..255.
 
     A grey image of this size is returned as it is. Other sizes are stretched to it.
     """
-    upright, steps = upright_on_paper(image)
-    if upright.mode.startswith("I"):  # 16 bits
-        grey = np.asarray(upright).clip(0, 65535) / 257.0
-        steps.append("8 bits")
-    elif upright.mode in ("1", "L"):
-        grey = np.asarray(upright.convert("L")).astype(np.float64)
-    else:
-        colours = np.asarray(upright.convert("RGB"))
-        grey = colours @ np.array(_LUMA)
-        if (colours != colours[..., :1]).any():
+    upright, _ = upright_on_paper(image)
+    return form_of_pixels(values_of(upright), height, width)[0]
+
+
+def form_of_pixels(pixels: NDArray[Any], height: int, width: int) -> tuple[Grey, list[str]]:
+    """Returns pixels as `in_form` does, and what was done to them, in words.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), of 8 or 16 bits, or floats in [0, 1].
+        height: What they are brought to.
+        width: What they are brought to.
+    """
+    steps = []
+    scale = 255.0 if pixels.dtype.kind == "f" else 1.0 if pixels.dtype == np.uint8 else 1 / 257
+    grey = pixels.astype(np.float64) * scale
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
             steps.append("grey")
+        grey = grey @ np.array(_LUMA)
     if grey.shape != (height, width):
         steps.append(f"scaled from {grey.shape[0]}x{grey.shape[1]} to {height}x{width}")
         grey = resized(grey, height, width)

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("service")
 _DESCRIPTION = """
-A white-box neural network behind REST: it **predicts** a digit, **explains** the answer by the
+A white-box neural network behind REST: it **predicts** what an image shows, **explains** the answer by the
 computation itself (contributions sum to the logit), lets you **attack** it, and **certifies** where no
 attack can succeed.
 
-An image is a 28 x 28 list of rows of numbers in [0, 1], or `{"image": "<base64>"}`; predict and explain
+An image is a list of rows of numbers in [0, 1], as many as the model takes (`input` of its manifest), or
+`{"image": "<base64>"}`; predict and explain
 also take the file of one image (PNG, JPEG, WebP) as their body. Each answer says whether the image is
 `typical` of what the model was trained on. Every error is an RFC 9457 problem,
 except under `/v2` (the Open Inference Protocol) and KServe's `:predict` and `:explain`, which have

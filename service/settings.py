@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=8 * 2**20, ge=1024, description="Size of a request body; larger ones get 413."
     )
-    max_png_pixels: int = Field(default=16_000_000, ge=784, description="Pixels of one file once unpacked.")
+    max_png_pixels: int = Field(default=16_000_000, ge=64, description="Pixels of one file once unpacked.")
     typicality_level: float = Field(
         default=0.01,
         ge=0,

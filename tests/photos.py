@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import distance_transform_edt
 
+from service.codecs.preprocessing import HandwrittenDigit
+
 Plane = NDArray[np.float32]
 Random = np.random.Generator
+
+MNIST_FORM = HandwrittenDigit(height=28, width=28, box=20)
 
 
 @dataclass

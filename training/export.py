@@ -100,6 +100,8 @@ class Trained(NamedTuple):
             RunError: The run is not finished, or its network is not a white-box network.
         """
         training = {**run.description(), "code": code_versions()}
+        if "source" in training:  # where it lay is of this machine alone
+            training["source"] = {**training["source"], "path": Path(training["source"]["path"]).name}
         results = _results(json.loads(run.card.read_text())) if run.card.exists() else None
         return cls(run.load_white_box(), training, results)
 
@@ -140,7 +142,7 @@ def export(
         "labels": list(network.config.labels),
         "config": network.config.to_dict(),
         "input": {"height": network.config.height, "width": network.config.width},
-        "preprocessing": _preprocessing(trained.training["data"]["source"]),
+        "preprocessing": _preprocessing(trained.training),
         "typicality": fitted.manifest(),
         "num_parameters": network.num_parameters(),
         "training": dict(trained.training),
@@ -170,13 +172,13 @@ def _check_origin(recorded: Mapping[str, Any], dataset: Dataset) -> None:
     if recorded["sha256"] != dataset.digest:
         raise DataError(
             f"The network was trained with {recorded['source']} ({recorded['count']:,} images); these are "
-            f"others, {dataset.source} ({len(dataset):,}). Name their directory with --data-dir."
+            f"others, {dataset.source} ({len(dataset):,}). Name their place with --data or --data-dir."
         )
 
 
-def _preprocessing(source: str) -> dict[str, Any]:
+def _preprocessing(training: Mapping[str, Any]) -> dict[str, Any]:
     """Returns how a file becomes what a network that was trained on these images reads."""
-    is_mnist = source.startswith(("MNIST", SAMPLE_SOURCE))
+    is_mnist = "source" not in training and training["data"]["source"].startswith(("MNIST", SAMPLE_SOURCE))
     return {"name": "handwritten-digit", "box": 20} if is_mnist else {"name": "resize"}
 
 

@@ -29,7 +29,7 @@ class Objective(ABC):
 
         Args:
             network: Maps images to logits; its parameters get the loss's gradient.
-            images: (N, 1, 28, 28) in [0, 1].
+            images: (N, 1, H, W) in [0, 1].
             classes: (N,).
             done: Share of the training that is done, in 0..1, for what grows with it.
             generator: The epoch's; the only source of randomness.
@@ -103,7 +103,7 @@ class Adversarial(Objective):
     def attack(
         self, network: nn.Module, images: Tensor, classes: Tensor, share: float, generator: Generator
     ) -> Tensor:
-        """Returns the images (N, 1, 28, 28) after the descent, within `share` of epsilon."""
+        """Returns the images (N, 1, H, W) after the descent, within `share` of epsilon."""
         epsilon, step = share * self.epsilon, share * self.step_size
         lower, upper = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
         moved = images
@@ -128,6 +128,6 @@ class Adversarial(Objective):
 
 @torch.no_grad()
 def count_correct(network: nn.Module, images: Tensor, classes: Tensor) -> int:
-    """Returns how many images (N, 1, 28, 28) the network puts into their classes (N,)."""
+    """Returns how many images (N, 1, H, W) the network puts into their classes (N,)."""
     batches = zip(images.split(_BATCH), classes.split(_BATCH), strict=True)
     return sum(int((network(some).argmax(dim=1) == truth).sum()) for some, truth in batches)

@@ -112,13 +112,12 @@ def glass_blur(image: Image, generator: np.random.Generator) -> Image:
     """Blurs, swaps half of the pixels with a neighbour, twice, and blurs again."""
     shuffled = _blurred(image, 0.7)
     height, width = image.shape
-    for _ in range(2):
-        for y in range(height - 1, 1, -1):
-            for x in range(width - 1, 1, -1):
-                if generator.random() < 1 / 2:
-                    up, left = generator.integers(0, 2, 2)
-                    other = y - up, x - left
-                    shuffled[y, x], shuffled[other] = shuffled[other], shuffled[y, x]
+    swapped = generator.random((2, height, width)) < 1 / 2
+    by = generator.integers(0, 2, (2, height, width, 2))
+    for each in range(2):
+        for y, x in np.argwhere(swapped[each, 2:, 2:])[::-1] + 2:
+            other = y - by[each, y, x, 0], x - by[each, y, x, 1]
+            shuffled[y, x], shuffled[other] = shuffled[other], shuffled[y, x]
     return _blurred(shuffled, 0.7)
 
 

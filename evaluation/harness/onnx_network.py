@@ -17,6 +17,6 @@ class OnnxNetwork(nn.Module):
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, 1, 28, 28) to logits (N, classes), without gradients."""
+        """Maps (N, 1, H, W) to logits (N, classes), without gradients."""
         pieces = [piece.detach().contiguous().numpy() for piece in images.split(_BATCH)]
         return torch.cat([torch.from_numpy(self.session.run(["logits"], {"image": p})[0]) for p in pieces])

@@ -48,7 +48,7 @@ class Job:
         entry: What is measured.
         backends: The network.
         first: Index of the shard's first image among those that are measured; names the shard.
-        images: (N, 1, 28, 28) in [0, 1].
+        images: (N, 1, H, W) in [0, 1].
         classes: (N,) the true class indices.
         starts: Where decision-based attacks start, like `images`.
         trust_certificates: Whether a certified image need not be attacked by an expensive attack.

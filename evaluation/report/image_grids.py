@@ -133,7 +133,7 @@ def _scale(columns: int, side: int, largest: int) -> int:
 
 
 def _posed(shapes: Any, config: dict[str, Any]) -> Tile:  # noqa: ANN401
-    """Returns every shape in each of its poses as the affine layer makes them: (F, P, 28, 28)."""
+    """Returns every shape in each of its poses as the affine layer makes them: (F, P, H, W)."""
     layer = WhiteBoxNetwork(NetworkConfig.from_dict(config)).affine
     with torch.no_grad():
         layer.base.copy_(torch.tensor(shapes["bases"]))

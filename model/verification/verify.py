@@ -5,7 +5,8 @@ One search policy, from cheap to costly, for the service, the command line and t
 1. interval bounds of the pairwise margins (true class against every pose of every other class), in a batch;
 2. the image itself, then a short attack: does either give a counterexample?
 3. for each pair that is still open, Lagrangian bounds over linear bounds of the bright map;
-4. for each pair that is still open, a mixed-integer program, within a time limit.
+4. a longer attack, with a quarter of the time, if a pair is still open;
+5. for each such pair a mixed-integer program, within a time limit.
 
 A `SearchPolicy` says how far to go. A proof at some radius holds at every smaller one, and a counterexample
 at every larger one: `verify_at_each` gives results that agree with each other.
@@ -34,6 +35,7 @@ from model.verification.milp import find_margin_below
 from model.verification.result import Method, Verdict, VerificationResult, monotone
 
 BoundName = Literal["interval", "linear", "milp"]
+Attacks = tuple[tuple[AttackName | EvaluationName, int, int], ...]
 
 # A margin counts as certain only above this: ten times what float32 logits may be off (1e-5), so that the
 # proof holds for the exported graph on any runtime.
@@ -41,10 +43,16 @@ CERTAIN_MARGIN = 1e-4
 # The margin that HiGHS is asked to exclude.
 _MILP_MARGIN = 2 * CERTAIN_MARGIN
 # The short attack: attack, steps and restarts, in order.
-_SHORT_ATTACK: tuple[tuple[AttackName | EvaluationName, int, int], ...] = (
+_SHORT_ATTACK: Attacks = (
     (AUTOATTACK[0], 50, 1),
     ("pgd", 40, 3),
 )
+# Before the mixed-integer program, which takes longest where there is a counterexample that it does not find.
+_LONG_ATTACK: Attacks = (
+    ("square", 1000, 1),
+    ("pgd", 40, 20),
+)
+_SHARE_OF_LONG_ATTACK = 0.25
 _BATCH = 16
 _UNLIMITED = Budget()
 
@@ -176,15 +184,15 @@ class Verifier:
         if task.misclassified:
             return task.result("falsified", "clean", counterexample=task.image)
         if policy.attack and task.epsilon > 0:
-            adversarial = self._attack(task, budget)
+            adversarial = self._attack(task, _SHORT_ATTACK, budget)
             if adversarial is not None:
                 return task.result("falsified", "attack", counterexample=adversarial)
         if policy.bound == "interval" or budget.out_of_time():
             return task.result("unknown", "interval")
-        return self._verify_pairs(task, policy.bound, budget.at_most(policy.seconds))
+        return self._verify_pairs(task, policy, budget.at_most(policy.seconds))
 
-    def _attack(self, task: "_Task", budget: Budget) -> Tensor | None:
-        for attack, steps, restarts in _SHORT_ATTACK:
+    def _attack(self, task: "_Task", attacks: Attacks, budget: Budget) -> Tensor | None:
+        for attack, steps, restarts in attacks:
             if budget.out_of_time():
                 break
             settings = AttackSettings(attack, "linf", task.epsilon, steps, restarts)
@@ -193,7 +201,7 @@ class Verifier:
                 return result.image
         return None
 
-    def _verify_pairs(self, task: "_Task", tightest: BoundName, budget: Budget) -> VerificationResult:
+    def _verify_pairs(self, task: "_Task", policy: SearchPolicy, budget: Budget) -> VerificationResult:
         """Bounds each pairwise margin, the worst first, until one stays open."""
         problems = sorted(self._problems(task), key=LagrangianMarginProblem.interval_bound)
         bounds = [problem.interval_bound() for problem in problems]
@@ -202,7 +210,12 @@ class Verifier:
             if bounds[index] <= CERTAIN_MARGIN:
                 method = "milp" if method == "milp" else "linear"
                 bounds[index] = problem.lagrangian_bound(CERTAIN_MARGIN, budget)
-            if bounds[index] <= CERTAIN_MARGIN and tightest == "milp":
+            if bounds[index] <= CERTAIN_MARGIN and policy.bound == "milp":
+                if policy.attack and method != "milp":
+                    some_time = budget.at_most(_SHARE_OF_LONG_ATTACK * policy.seconds)
+                    adversarial = self._attack(task, _LONG_ATTACK, some_time)
+                    if adversarial is not None:
+                        return task.result("falsified", "attack", min(bounds), adversarial)
                 method = "milp"
                 solution = find_margin_below(problem, _MILP_MARGIN, budget.deadline)
                 if solution.status == "infeasible":

@@ -86,7 +86,11 @@ def _label(body: AttackRequest, models: ModelRepository, settings: Settings) -> 
         raise invalid_at(["steps"], f"at most {most} steps are allowed")
     engine = models.get(body.model, body.version).engine
     decoded = decode_images(
-        body.images, settings.max_attack_images, settings.max_png_pixels, preprocess=body.preprocess
+        engine.preprocessing,
+        body.images,
+        settings.max_attack_images,
+        settings.max_png_pixels,
+        preprocess=body.preprocess,
     )
     return label_images(engine, decoded, body.labels, typicality_level(body, settings))
 
@@ -121,7 +125,7 @@ async def _attack(
 
 def _with_predictions(labelled: LabelledImages, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Adds to what the workers found what the served model itself says of it."""
-    images = np.array([result["image"] for result in results], np.float32).reshape(-1, 28, 28)
+    images = np.array([result["image"] for result in results], np.float32)  # (N, H, W)
     engine = labelled.engine
     adversarial = predictions(engine.labels, engine.predict(images), labelled.level)
     found = zip(results, images, labelled.labels, labelled.predictions, adversarial, strict=True)

@@ -94,7 +94,11 @@ async def certify(
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
     engine = models.get(body.model, body.version).engine
     decoded = decode_images(
-        body.images, settings.max_certify_images, settings.max_png_pixels, preprocess=body.preprocess
+        engine.preprocessing,
+        body.images,
+        settings.max_certify_images,
+        settings.max_png_pixels,
+        preprocess=body.preprocess,
     )
     return label_images(engine, decoded, body.labels, typicality_level(body, settings))
 
@@ -103,7 +107,7 @@ def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) ->
     """Adds to a counterexample what the served model itself says of it."""
     if (counterexample := assessment.get("counterexample")) is None:
         return assessment
-    image = np.array(counterexample["image"], np.float32).reshape(1, 28, 28)
+    image = np.array(counterexample["image"], np.float32)[None]
     engine = labelled.engine
     (prediction,) = predictions(engine.labels, engine.predict(image), labelled.level)
     shown = {**counterexample, "image": exact(image[0]), "prediction": prediction}

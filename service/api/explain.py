@@ -15,6 +15,7 @@ from service.api.dependencies import (
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas import ExplainBody, ExplainQuery, ExplainResponse, with_query
 from service.codecs.json_images import DecodedImages, decode_file, decode_images
+from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import explanations, model_ref, outputs_of
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
@@ -43,7 +44,7 @@ def explain(
     deadline: Deadline,
     context: Context,
 ) -> Response:
-    """Say which digit each image shows, and why: the computation itself.
+    """Say what each image shows, and why: the computation itself.
 
     Contributions of shapes and attributions of pixels, at each of two levels, sum to the logit. A
     body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do what the JSON
@@ -52,7 +53,7 @@ def explain(
     context.mark("parse")
     options = query if isinstance(body, bytes) else with_query(body, query)
     model = models.get(options.model, options.version)
-    decoded = _decode(body, options.split, settings)
+    decoded = _decode(body, model.engine.preprocessing, options.split, settings)
     check_deadline(deadline)
     trace = model.engine.explain(decoded.images, outputs_of(options.include))
     predicted = model.engine.predict(decoded.images)
@@ -65,8 +66,8 @@ def explain(
     return response
 
 
-def _decode(body: ExplainBody, split: bool, settings: Settings) -> DecodedImages:
+def _decode(body: ExplainBody, form: Preprocessing, split: bool, settings: Settings) -> DecodedImages:
     if isinstance(body, bytes):
-        return decode_file(body, settings.max_png_pixels, split=split)
+        return decode_file(form, body, settings.max_png_pixels, split=split)
     most, most_pixels = settings.max_explain_images, settings.max_png_pixels
-    return decode_images(body.images, most, most_pixels, preprocess=body.preprocess, split=split)
+    return decode_images(form, body.images, most, most_pixels, preprocess=body.preprocess, split=split)

@@ -52,11 +52,17 @@ async def v1_predict(
     deadline: Deadline,
     context: Context,
 ) -> Response:
-    """Say which digit each instance shows; instances are images as /v1/predict takes them."""
+    """Say what each instance shows; instances are images as /v1/predict takes them."""
     model = models.get(name)
     decoded = await off_the_loop(
         await request.body(),
-        lambda: decode_images(body.instances, settings.max_images, settings.max_png_pixels, "instances"),
+        lambda: decode_images(
+            model.engine.preprocessing,
+            body.instances,
+            settings.max_images,
+            settings.max_png_pixels,
+            "instances",
+        ),
     )
     context.mark("parse")
     predicted = await model.batcher.predict(decoded.images, deadline)
@@ -74,9 +80,10 @@ def v1_explain(
     deadline: Deadline,
     context: Context,
 ) -> Response:
-    """Say which digit each instance shows, and why: everything that /v1/explain tells."""
+    """Say what each instance shows, and why: everything that /v1/explain tells."""
     engine = models.get(name).engine
-    decoded = decode_images(body.instances, settings.max_explain_images, settings.max_png_pixels, "instances")
+    most, most_pixels = settings.max_explain_images, settings.max_png_pixels
+    decoded = decode_images(engine.preprocessing, body.instances, most, most_pixels, "instances")
     context.mark("parse")
     check_deadline(deadline)
     trace = engine.explain(decoded.images, outputs_of(TRACE_PARTS))

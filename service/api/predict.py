@@ -15,7 +15,13 @@ from service.api.schemas import (
     PredictResponse,
     with_query,
 )
-from service.codecs.json_images import DecodedImages, decode_file, decode_images, parse_number_lists
+from service.codecs.json_images import (
+    DecodedImages,
+    check_size,
+    decode_file,
+    decode_images,
+    parse_number_lists,
+)
 from service.codecs.serialization import model_ref, predictions, to_json
 from service.http.body import is_image_file, off_the_loop, parse_json, parse_query
 from service.http.context import RequestContext
@@ -77,6 +83,7 @@ class PredictHandler:
             if lists is not None:
                 decoded = DecodedImages(lists.images, [None] * len(lists.images))
                 model = self._state.models.get(lists.model, lists.version)
+                check_size(lists.images, model.engine.preprocessing)
                 return _Asked(model, decoded, self._settings.typicality_level)
         query = parse_query(PredictQuery, scope["query_string"])
         if is_image_file(context.content_type.decode("latin-1")):
@@ -88,13 +95,19 @@ class PredictHandler:
         most, most_pixels = self._settings.max_images, self._settings.max_png_pixels
         model = self._state.models.get(asked.model, asked.version)
         decoded = decode_images(
-            asked.images, most, most_pixels, preprocess=asked.preprocess, split=asked.split
+            model.engine.preprocessing,
+            asked.images,
+            most,
+            most_pixels,
+            preprocess=asked.preprocess,
+            split=asked.split,
         )
         return self._asked(model, asked, decoded)
 
     def _read_file(self, body: bytes, query: PredictQuery) -> _Asked:
         model = self._state.models.get(query.model, query.version)
-        decoded = decode_file(body, self._settings.max_png_pixels, split=query.split)
+        most_pixels = self._settings.max_png_pixels
+        decoded = decode_file(model.engine.preprocessing, body, most_pixels, split=query.split)
         return self._asked(model, query, decoded)
 
     def _asked(self, model: ServedModel, options: PredictOptions, decoded: DecodedImages) -> _Asked:
@@ -116,7 +129,7 @@ async def predict(
     _body: Annotated[PredictBody, Body(openapi_examples=_EXAMPLES)],
     _query: Annotated[PredictQuery, Query()],
 ) -> Response:
-    """Say which digit each image shows.
+    """Say what each image shows.
 
     A body of `image/png`, `image/jpeg` or `image/webp` is one image. Query parameters do
     what the JSON fields of their names do.

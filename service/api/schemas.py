@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from model.attacks.settings import AttackName, Norm
+from model.network_config import LARGEST_SIDE
 from model.package import Label
 from service.codecs.json_images import InputImage
 from service.codecs.serialization import TRACE_PARTS, TracePart
@@ -139,11 +140,11 @@ ExplainBody = Annotated[
 
 
 class LabelledImagesRequest(ImagesRequest):
-    """Images with the digits that they are."""
+    """Images with the labels that they should have."""
 
     labels: Annotated[
         list[Label] | None,
-        Field(description="The true digits; default: what the model says of each image."),
+        Field(description="The true labels; default: what the model says of each image."),
     ] = None
 
 
@@ -167,7 +168,9 @@ class AttackRequest(LabelledImagesRequest):
     norm: Norm = "linf"
     epsilon: Annotated[
         float,
-        Field(ge=0, le=28, allow_inf_nan=False, description="Radius, in units of the range [0, 1]."),
+        Field(
+            ge=0, le=LARGEST_SIDE, allow_inf_nan=False, description="Radius, in units of the range [0, 1]."
+        ),
     ]
     steps: Annotated[int | None, Field(ge=1, le=100_000)] = None
     restarts: Annotated[int, Field(ge=1, le=100)] = 1
@@ -194,7 +197,7 @@ class Typicality(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the model says of one image. Keys of the maps are the digits."""
+    """What the model says of one image. Keys of the maps are the labels."""
 
     label: Label
     confidence: float
@@ -205,7 +208,7 @@ class Prediction(BaseModel):
     ] = None
     preprocessed: Annotated[
         list[str] | None,
-        Field(description="For a file: the steps that brought it into MNIST's form, if any."),
+        Field(description="For a file: the steps that brought it into the network's form, if any."),
     ] = None
     box: Annotated[PlacedBox | None, Field(description="Where in its picture the digit was found.")] = None
     source: Annotated[int | None, Field(description="With `split`: the index of its picture.")] = None
@@ -232,7 +235,7 @@ class Bright(BaseModel):
 class Shape(BaseModel):
     """One affine feature: how strongly it was found, in which pose, and that pose as an image."""
 
-    speaks_for: Annotated[Label, Field(description="The digit whose one-hot block it stands in.")]
+    speaks_for: Annotated[Label, Field(description="The label whose one-hot block it stands in.")]
     activation: float
     pose: int
     template: Map | str
@@ -285,7 +288,7 @@ class AttackOutcome(BaseModel):
     """What the attack on one image came to. `image` is always inside the ball and the box."""
 
     success: bool
-    label: Annotated[Label, Field(description="The digit that the attack tried to get away from.")]
+    label: Annotated[Label, Field(description="The label that the attack tried to get away from.")]
     original: Prediction
     adversarial: Prediction
     image: Map
@@ -303,7 +306,7 @@ class AttackResponse(BaseModel):
 
 
 class Counterexample(BaseModel):
-    """An image inside the ball and the box that the model takes for another digit."""
+    """An image inside the ball and the box that the model takes for something else."""
 
     image: Map
     distance: PerturbationSize
@@ -313,7 +316,7 @@ class Counterexample(BaseModel):
 class CertifyOutcome(BaseModel):
     """What is known about attacks on one image within epsilon."""
 
-    label: Annotated[Label, Field(description="The digit whose lead is bounded.")]
+    label: Annotated[Label, Field(description="The label whose lead is bounded.")]
     prediction: Prediction
     verdict: Annotated[
         Verdict,

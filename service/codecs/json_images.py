@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from model.network_config import LARGEST_SIDE, SMALLEST_SIDE
 from service.codecs.preprocessing import (
     BLANK_MESSAGE,
-    MNIST_FORM,
-    SIDE,
     NotADigitError,
     Picture,
     Prepared,
+    Preprocessing,
     is_blank,
     read_base64,
     read_image_file,
@@ -40,10 +40,14 @@ else:
 Images = NDArray[np.float32]
 
 Pixel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Row = Annotated[list[Pixel], Field(min_length=SIDE, max_length=SIDE)]
+Row = Annotated[list[Pixel], Field(min_length=SMALLEST_SIDE, max_length=LARGEST_SIDE)]
 NestedImage = Annotated[
     list[Row],
-    Field(min_length=SIDE, max_length=SIDE, description="28 rows of 28 numbers in [0, 1], light on dark."),
+    Field(
+        min_length=SMALLEST_SIDE,
+        max_length=LARGEST_SIDE,
+        description="Rows of numbers in [0, 1], as many as the model takes; of digits, light on dark.",
+    ),
 ]
 
 # A larger body is parsed in a thread, and simdjson's parser, which also keeps room for its largest document,
@@ -51,8 +55,6 @@ NestedImage = Annotated[
 _MAX_BODY = 64 * 2**10
 # What numbers and the space between them are made of. JSON without them shows how it is nested.
 _NUMBERS = b"0123456789+-.eE \t\n\r"
-_ROW = b"[" + b"," * (SIDE - 1) + b"]"
-_IMAGE = b"[" + b",".join([_ROW] * SIDE) + b"]"
 _IMAGES, _MODEL, _VERSION = (name.translate(None, _NUMBERS) for name in (b"images", b"model", b"version"))
 # An object of images and, before or after them, the strings `model` and `version`, without its numbers.
 _STRING = rb'"(?:%b|%b)":"[^"\\\[\]]*"' % (_MODEL, _VERSION)
@@ -84,8 +86,8 @@ class DecodedImages:
     """The images of a request.
 
     Attributes:
-        images: (N, 28, 28) float32 in [0, 1].
-        prepared: For each image how it was brought into MNIST's form; None for numbers taken as they are.
+        images: (N, H, W) float32 in [0, 1].
+        prepared: For each image how it was brought into form; None for numbers taken as they are.
         sources: If pictures were split: for each image the index of its picture in the request.
     """
 
@@ -95,7 +97,7 @@ class DecodedImages:
 
 
 class NumberLists(NamedTuple):
-    """A request whose images are all lists of numbers: (N, 28, 28) float32 in [0, 1]."""
+    """A request whose images are all lists of numbers: (N, H, W) float32 in [0, 1]."""
 
     images: Images
     model: str | None
@@ -106,8 +108,8 @@ def parse_number_lists(body: bytes, max_images: int) -> NumberLists | None:
     """Returns a request of lists of numbers, at most `max_images`, None for any other body."""
     if _PARSER is None or len(body) > _MAX_BODY:
         return None
-    fields = _count_fields(body.translate(None, _NUMBERS), max_images)
-    if fields == 0:
+    form = _form(body.translate(None, _NUMBERS), max_images)
+    if form is None:
         return None
     try:
         document: Any = _PARSER.parse(body)
@@ -115,29 +117,38 @@ def parse_number_lists(body: bytes, max_images: int) -> NumberLists | None:
         names = {key: document[key] for key in document.keys() if key != "images"}  # noqa: SIM118
     except (ValueError, TypeError, RuntimeError, KeyError):
         return None
-    right_names = names.keys() <= {"model", "version"} and len(names) == fields - 1  # none of them twice
+    right_names = names.keys() <= {"model", "version"} and len(names) == form.fields - 1  # none of them twice
     if not right_names or np.maximum.reduce(bits) > _BITS_OF_ONE:
         return None
-    images = bits.view(np.float64).astype(np.float32).reshape(-1, SIDE, SIDE)
+    images = bits.view(np.float64).astype(np.float32).reshape(-1, form.height, form.width)
     if blank_images(images).size:
         return None
     return NumberLists(images, names.get("model"), names.get("version"))
 
 
-def _count_fields(nesting: bytes, max_images: int) -> int:
-    """Returns how many fields an object has that is `_OBJECT` with whole images, 0 for anything else."""
+class _Form(NamedTuple):
+    fields: int
+    height: int
+    width: int
+
+
+def _form(nesting: bytes, max_images: int) -> _Form | None:
+    """Returns the form of an object that is `_OBJECT` with whole images of one size, else None."""
     found = _OBJECT.fullmatch(nesting)
     if found is None:
-        return 0
-    count = found[1].count(b"[[")
-    if not 0 < count <= max_images or found[1] != _nesting(count):
-        return 0
-    return nesting.count(b'":')
+        return None
+    images = found[1]
+    count, first = images.count(b"[["), images.partition(b"]]")[0]
+    height, width = first.count(b"[") - 2, first.partition(b"]")[0].count(b",") + 1
+    if not 0 < count <= max_images or images != _nesting(count, height, width):
+        return None
+    return _Form(nesting.count(b'":'), height, width)
 
 
 @lru_cache(maxsize=16)
-def _nesting(images: int) -> bytes:
-    return b"[%b]" % b",".join([_IMAGE] * images)
+def _nesting(images: int, height: int, width: int) -> bytes:
+    row = b"[" + b"," * (width - 1) + b"]"
+    return b"[%b]" % b",".join([b"[" + b",".join([row] * height) + b"]"] * images)
 
 
 def blank_images(images: Images) -> NDArray[np.intp]:
@@ -155,7 +166,25 @@ def refuse_blank(images: Images, field: list[str | int]) -> None:
         raise invalid_at([*field, int(blank[0])], BLANK_MESSAGE)
 
 
+def check_size(images: Images, form: Preprocessing, field: str = "images") -> None:
+    """Lets images (N, H, W) pass that have the network's size.
+
+    Raises:
+        InvalidInput: They have another.
+    """
+    if images.shape[1:] != (form.height, form.width):
+        raise invalid_at([field, 0], _wrong_size(images.shape[1:], form))
+
+
+def _wrong_size(size: Sequence[int], form: Preprocessing) -> str:
+    return (
+        f"{size[0]} rows of {size[1]} numbers, where the model takes {form.height} rows of {form.width}; an "
+        f"image file, or `preprocess`, may have any size"
+    )
+
+
 def decode_images(
+    form: Preprocessing,
     images: Sequence[Any],
     max_images: int,
     max_pixels: int,
@@ -167,6 +196,7 @@ def decode_images(
     """Returns the images of a parsed request as one array.
 
     Args:
+        form: The model's preprocessing.
         images: Each a `NestedImage` or a `FileImage`.
         max_images: More are refused.
         max_pixels: Files with more pixels are refused before they are unpacked.
@@ -175,29 +205,35 @@ def decode_images(
         split: Whether a picture of several digits is one image for each.
 
     Raises:
-        InvalidInput: There are more than `max_images`, one is blank, or a file cannot be read.
+        InvalidInput: There are more than `max_images`, one is blank or of another size than the network's,
+            or a file cannot be read.
     """
     if len(images) > max_images:
         raise invalid_at([field], f"{len(images)} images are too many, at most {max_images} are allowed")
     if not (preprocess or split or any(isinstance(image, FileImage) for image in images)):
-        pixels = _array(images)
+        pixels = np.stack([_array(image, [field, index], form) for index, image in enumerate(images)])
         refuse_blank(pixels, [field])
         return DecodedImages(pixels, [None] * len(images))
-    read = [_read(image, [field, index], max_pixels, preprocess, split) for index, image in enumerate(images)]
+    read = [
+        _read(form, image, [field, index], max_pixels, preprocess, split)
+        for index, image in enumerate(images)
+    ]
     found = _joined(read, split)
     if len(found.images) > max_images:
         raise invalid_at([field], f"they show {len(found.images)} signs, at most {max_images} are allowed")
     return found
 
 
-def decode_file(content: bytes, max_pixels: int, *, split: bool = False) -> DecodedImages:
+def decode_file(
+    form: Preprocessing, content: bytes, max_pixels: int, *, split: bool = False
+) -> DecodedImages:
     """Returns the one image of a file, or with `split` each digit of it.
 
     Raises:
         InvalidInput: The file cannot be read, or shows no digit.
     """
     with _problem_at([]):
-        found = _prepared(read_image_file(content, max_pixels), split)
+        found = _prepared(form, read_image_file(content, max_pixels, form.working_side), split)
     return _joined([found], split)
 
 
@@ -210,14 +246,21 @@ def _joined(read: Sequence[Sequence[Prepared | Images]], split: bool) -> Decoded
     return DecodedImages(np.stack(pixels), prepared, sources if split else None)
 
 
-def _array(images: Sequence[Any]) -> Images:
-    """Returns (N, 28, 28); checked lists need not be searched for their shape as np.array would."""
-    rows = chain.from_iterable(images)
-    pixels = np.fromiter(chain.from_iterable(rows), np.float32, len(images) * SIDE * SIDE)
-    return pixels.reshape(-1, SIDE, SIDE)
+def _array(
+    image: Sequence[Sequence[float]], place: list[str | int], form: Preprocessing | None = None
+) -> Images:
+    """Returns (H, W), of the form's size if one is given."""
+    height, width = len(image), len(image[0])
+    if uneven := next((index for index, row in enumerate(image) if len(row) != width), 0):
+        raise invalid_at([*place, uneven], f"{len(image[uneven])} numbers; the rows above have {width}")
+    if form is not None and (height, width) != (form.height, form.width):
+        raise invalid_at(place, _wrong_size((height, width), form))
+    # Checked lists need not be searched for their shape as np.array would.
+    return np.fromiter(chain.from_iterable(image), np.float32, height * width).reshape(height, width)
 
 
 def _read(
+    form: Preprocessing,
     image: FileImage | Sequence[Sequence[float]],
     place: list[str | int],
     max_pixels: int,
@@ -226,18 +269,18 @@ def _read(
 ) -> Sequence[Prepared | Images]:
     if isinstance(image, FileImage):
         with _problem_at(place):
-            return _prepared(read_base64(image.image, max_pixels), split)
-    (pixels,) = _array([image])
+            return _prepared(form, read_base64(image.image, max_pixels, form.working_side), split)
+    pixels = _array(image, place, None if preprocess else form)
     with _problem_at(place):
         if preprocess:
-            return _prepared(Picture(pixels), split)
+            return _prepared(form, Picture(pixels), split)
         if is_blank(pixels):
             raise NotADigitError(BLANK_MESSAGE)
     return [pixels]
 
 
-def _prepared(picture: Picture, split: bool) -> list[Prepared]:
-    return MNIST_FORM.all(picture) if split else [MNIST_FORM.one(picture)]
+def _prepared(form: Preprocessing, picture: Picture, split: bool) -> list[Prepared]:
+    return form.all(picture) if split else [form.one(picture)]
 
 
 @contextmanager

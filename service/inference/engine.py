@@ -15,7 +15,8 @@ import onnxruntime as ort
 
 from model.conformal import p_values
 from model.manifest import TYPICALITY_SCORE
-from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage
+from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, ModelPackage, PackageError
+from service.codecs.preprocessing import preprocessing_of
 from service.codecs.serialization import Predicted
 from service.inference.graph_outputs import (
     check_agreement,
@@ -53,6 +54,11 @@ class Engine:
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
         self.labels = package.labels
+        self.size = package.height, package.width
+        try:
+            self.preprocessing = preprocessing_of(package.manifest)
+        except ValueError as error:
+            raise PackageError(f"{package.directory} is refused: {error}.") from error
         self.shapes_per_class = package.manifest.config.shapes_per_class
         self._predict = _session(package, PREDICT_GRAPH)
         self._explain = _session(package, EXPLAIN_GRAPH)
@@ -61,7 +67,7 @@ class Engine:
         self._outputs = _described(self._predict, self._explain)
 
     def predict(self, images: Images) -> Predicted:
-        """Maps images (N, 28, 28) in [0, 1] to logits, probabilities and p-values of the typicality."""
+        """Maps images (N, H, W) in [0, 1] to logits, probabilities and p-values of the typicality."""
         if self._calibration is None:
             logits, probabilities = _in_pieces(self._predict, _PREDICTED, images)
             return Predicted(logits, probabilities, np.full(len(images), np.nan))
@@ -69,7 +75,7 @@ class Engine:
         return Predicted(logits, probabilities, p_values(scores, *self._calibration))
 
     def explain(self, images: Images, parts: Sequence[str] | None = None) -> dict[str, Array]:
-        """Returns the named outputs of the trace of images (N, 28, 28), or all of them.
+        """Returns the named outputs of the trace of images (N, H, W), or all of them.
 
         The names are the fields of `model.frozen.Trace`; what is not named is not computed.
         """
@@ -90,7 +96,7 @@ class Engine:
         manifest = self.package.manifest
         random = np.random.default_rng(0)
         for count in (1, AT_ONCE):
-            images = random.random((count, self.package.height, self.package.width), np.float32)
+            images = random.random((count, *self.size), np.float32)
             predicted = _by_name(self._predict, images)
             explained = _by_name(self._explain, images)
             check_answers(PREDICT_GRAPH, predict_outputs(manifest), predicted, count)
@@ -145,7 +151,7 @@ def _described(*sessions: ort.InferenceSession) -> list[dict[str, Any]]:
 
 
 def _in_pieces(session: ort.InferenceSession, names: list[str], images: Images) -> list[Array]:
-    batch = images[:, None]  # (N, 1, 28, 28)
+    batch = images[:, None]  # (N, 1, H, W)
     if len(batch) <= AT_ONCE:
         outputs: list[Array] = session.run(names, {"image": batch})
         return outputs

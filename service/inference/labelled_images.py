@@ -17,7 +17,7 @@ class LabelledImages:
 
     Attributes:
         engine: The model that is asked.
-        images: (N, 28, 28) float32 in [0, 1].
+        images: (N, H, W) float32 in [0, 1].
         labels: The true labels as given, or else as predicted.
         predictions: The `Prediction` of each image.
         level: An image whose p-value is at most this is called untypical.

@@ -9,13 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from running import ROOT
 
 from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
-from model.package import PREDICT_GRAPH
+from model.network import WhiteBoxNetwork
+from model.package import PREDICT_GRAPH, read_package
 from model.verification.result import VerificationResult, monotone
 from model.verification.verify import SearchPolicy, Verifier
+from training.data import load_mnist
 
 EPSILON = 0.3
 WITH_RADIUS = SearchPolicy(radius=True)
@@ -182,3 +185,14 @@ def test_the_time_limit_of_an_image_ends_its_search(verifier, images, classes):
     (result,) = verifier.verify(images[[OPEN_AT_02]], classes[[OPEN_AT_02]], 0.2, policy)
     assert result.verdict == "unknown"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.full_data
+@pytest.mark.parametrize("digit", [1128, 1786])
+def test_the_longer_attack_turns_digits_that_the_program_left_unknown(digit):
+    package = read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "2")
+    verifier, digits = Verifier(WhiteBoxNetwork.from_package(package).freeze()), load_mnist("test", (3, 5))
+    one = slice(digit, digit + 1)
+    policy = SearchPolicy("milp", seconds=60.0)
+    (result,) = verifier.verify(digits.images[one], digits.classes[one], 0.3, policy)
+    assert (result.verdict, result.method) == ("falsified", "attack")

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from service.api.schemas import PredictRequest
 from service.codecs import json_images
-from service.codecs.json_images import NumberLists, decode_images, parse_number_lists
+from service.codecs.json_images import FileImage, NumberLists, decode_images, parse_number_lists
+from service.codecs.preprocessing import Resize
 from service.http.body import SMALL_BODY
 
 MOST = 16
@@ -28,7 +29,9 @@ def by_schema(body: bytes) -> NumberLists | None:
         asked = PredictRequest.model_validate_json(body)
     except ValidationError:
         return None
-    return NumberLists(decode_images(asked.images, MOST, 10_000).images, asked.model, asked.version)
+    first = asked.images[0]
+    form = Resize(28, 28) if isinstance(first, FileImage) else Resize(len(first), len(first[0]))
+    return NumberLists(decode_images(form, asked.images, MOST, 10_000).images, asked.model, asked.version)
 
 
 def assert_read_alike(body: bytes) -> None:

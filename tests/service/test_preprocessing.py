@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import onnxruntime
 import pytest
-from photos import KINDS, on_paper, photograph
+from photos import KINDS, MNIST_FORM, on_paper, photograph
 from PIL import Image
 from running import ROOT, sample_digits
 
-from service.codecs.preprocessing import MNIST_FORM, NotADigitError, is_blank, read_image_file
+from service.codecs.preprocessing import NotADigitError, is_blank, read_image_file
 
 MOST_PIXELS = 20_000_000
 

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+from photos import MNIST_FORM
 from PIL import Image
 from running import PACKAGE, ROOT, running_server
 
 from model.package_directory import newest_package
 from service.api.schemas import ModelDetails, ModelList
 from service.app import create_app
-from service.codecs.preprocessing import MNIST_FORM, NotADigitError, read_image_file
+from service.codecs.preprocessing import NotADigitError, read_image_file
 from service.settings import SHIPPED_MODELS, Settings
 
 

@@ -234,6 +234,27 @@ def test_attack_shows_progress_frames_and_both_explanations(open_page, width, th
     screenshot(page, f"attacked-{width}-{theme}")
 
 
+def test_successful_attack_is_marked_where_proofs_end(open_page):
+    page = open_page("/#model=mnist-3v5&version=2&sample=5-0&epsilon=0.400&attack=pgd,linf,0.35")
+    wait_for_explanation(page)
+    page.get_by_role("button", name="Attack").click()
+    page.locator("#prove .says", has_text="Falsified").wait_for()
+    page.locator(".band .falsified").wait_for()
+
+
+def test_page_says_whether_the_image_is_like_what_the_model_knows(open_page):
+    page = open_page("/#model=mnist-10&sample=3-0")
+    wait_for_explanation(page)
+    cat = page.locator(".sample").last
+    (told,) = asked_of(page, "/v1/predict", cat.click)["predictions"]
+    wait_for_answer(page, str(told["label"]))
+    found = told.get("typicality")
+    words = "knows no others" if found is None else "Looks like" if found["typical"] else "Unlike anything"
+    page.locator(".answer-words", has_text=words).wait_for()
+    if found:
+        assert f"p = {found['p_value']:.4f}" in page.locator(".answer-words").inner_text()
+
+
 def test_attack_may_be_stopped(open_page):
     page = open_page("/#model=mnist-3v5-certified&version=2&sample=3-0&attack=boundary,l2,0.10")
     wait_for_explanation(page)

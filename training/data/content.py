@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.package import Label
+from model.network_config import LARGEST_SIDE, SMALLEST_SIDE, Label
 from training.data.dataset import DataError, Split
 
-SMALLEST_SIDE, LARGEST_SIDE = 8, 64
 # Classes whose sizes differ by more are reported.
 _IMBALANCE = 5
 

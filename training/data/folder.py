@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from model.image_form import Grey, in_form
-from model.package import Label
-from training.data.content import LARGEST_SIDE, SMALLEST_SIDE, Content, LabelledImages
+from model.network_config import LARGEST_SIDE, SMALLEST_SIDE, Label
+from training.data.content import Content, LabelledImages
 from training.data.dataset import DataError, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -133,7 +133,7 @@ def _read(
             continue
         try:
             with Image.open(file, formats=_FORMATS) as image:
-                images.append(in_form(image, *size)[0])
+                images.append(in_form(image, *size))
         except Exception as error:  # Pillow raises many kinds for a broken file; all mean the same here
             unreadable.append(_Unreadable(file, str(error) or type(error).__name__))
         else:

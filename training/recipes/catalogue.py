@@ -84,7 +84,9 @@ FASHION = replace(
     PAPER,
     name="fashion",
     title="paper, Fashion-MNIST",
-    network=replace(_TEN_DIGITS, labels=FASHION_LABELS, shapes_per_class=8, steps=4),
+    network=replace(_TEN_DIGITS, labels=FASHION_LABELS, rotations=16, shapes_per_class=8, steps=4),
+    epochs=7,
+    schedule=LinearDecay(decay_epochs=3),
     noise=Noise(mean=0.0, std=0.1, probability=0.5),
 )
 FASHION_CERTIFIED = replace(

@@ -41,8 +41,10 @@ export function askAgain(): void {
   }
   let encoded: Promise<Blob> | undefined;
   const file = (): Promise<Blob> => (encoded ??= fileOf(drawing)); // not for drawings that are overtaken
-  answers.ask(() => answer(drawing, model, file));
-  explanations.ask(() => explainIt(drawing, model, file));
+  answers.ask(async () => {
+    await answer(drawing, model, file);
+    explanations.ask(() => explainIt(drawing, model, file)); // after the answer, which is waited for
+  });
 }
 
 const isCurrent = (drawing: Drawing, model: api.ModelRef): boolean => current().drawing === drawing && current().model === model;
@@ -127,7 +129,7 @@ async function prove(): Promise<void> {
   if (!explanation || !model || knowledge?.asked === epsilon) return;
   update({ certifying: true, certifyProblem: null });
   try {
-    const first = knowledge === null;
+    const first = (knowledge?.radius ?? null) === null;
     const needsSearch = !knowledge || epsilon > knowledge.certified;
     const options = { epsilon, radius: first, counterexample: needsSearch };
     const outcome = await api.certify(model, explanation.image, options);
@@ -152,6 +154,12 @@ function learned(before: Knowledge | null, outcome: api.CertifyOutcome, epsilon:
   };
 }
 
+/** A successful attack falsifies every epsilon from its distance on. */
+function attacked(before: Knowledge | null, { distance }: api.AttackOutcome): Knowledge {
+  const known = before ?? { certified: 0, falsified: null, radius: null, last: null, asked: null };
+  return { ...known, falsified: Math.min(known.falsified ?? Infinity, distance.linf) };
+}
+
 const FRAMES = 21;
 /** Attacks the image that the network saw; then asks about the frames between it and the adversarial image. */
 export async function runAttack(): Promise<void> {
@@ -166,7 +174,9 @@ export async function runAttack(): Promise<void> {
     });
     const images = Array.from({ length: FRAMES }, (_, at) => between(explanation.image, outcome.image, at / (FRAMES - 1)));
     const [frames, adversarial] = await Promise.all([api.predictAll(model, images), api.explain(model, outcome.image)]);
-    if (isMine()) updateAttack({ outcome, frames, frame: FRAMES - 1, explanation: adversarial, running: null });
+    if (!isMine()) return;
+    updateAttack({ outcome, frames, frame: FRAMES - 1, explanation: adversarial, running: null });
+    if (outcome.success) update({ knowledge: attacked(current().knowledge, outcome) });
   } catch (error) {
     if (isMine()) updateAttack({ running: null, problem: running.signal.aborted ? null : asProblem(error) });
   }

@@ -1,8 +1,10 @@
 // The drawing: strokes of a pen over nothing, or a picture; what is shown and what is sent are the same strokes.
 import { getStroke } from "perfect-freehand";
 
-/** Side of the drawing in its own units, and in pixels of the file that is sent. */
+/** Side of the drawing in its own units. */
 export const SIDE = 280;
+/** Side of the file that is sent, in pixels: the service would enlarge a smaller one. */
+const FILE_SIDE = 224;
 const PEN = 24;
 
 /** Points of one stroke: x and y in the drawing's units, and pressure from 0 to 1. */
@@ -37,13 +39,14 @@ function outline(stroke: Stroke): Path2D {
 /** The file that goes to the service: the picture as it is, or the strokes, light on dark as the network reads. */
 export async function fileOf({ strokes, picture }: Drawing): Promise<Blob> {
   if (picture) return picture.blob;
-  const canvas = new OffscreenCanvas(SIDE, SIDE);
+  const canvas = new OffscreenCanvas(FILE_SIDE, FILE_SIDE);
   const context = canvas.getContext("2d")! as unknown as CanvasRenderingContext2D;
   context.fillStyle = "#000";
-  context.fillRect(0, 0, SIDE, SIDE);
+  context.fillRect(0, 0, FILE_SIDE, FILE_SIDE);
   context.fillStyle = "#fff";
   const { left, top, side } = frame(strokes);
-  context.setTransform(SIDE / side, 0, 0, SIDE / side, (-left * SIDE) / side, (-top * SIDE) / side);
+  const scale = FILE_SIDE / side;
+  context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
   drawStrokes(context, strokes);
   return canvas.convertToBlob({ type: "image/png" });
 }

@@ -42,7 +42,7 @@ function draw(state: State): void {
 // What has been looked at is proved; nobody pays for a proof that is out of sight.
 let proveIsSeen = false;
 function proveWhenSeen(state: State): void {
-  const settled = state.explanation && !state.knowledge && !state.certifying && !state.certifyProblem;
+  const settled = state.explanation && (state.knowledge?.asked ?? null) === null && !state.certifying && !state.certifyProblem;
   if (proveIsSeen && settled) proveAt(state.epsilon);
 }
 

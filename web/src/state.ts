@@ -15,7 +15,7 @@ export interface Knowledge {
   radius: number | null;
   /** The answer at the epsilon that was asked last. */
   last: CertifyOutcome | null;
-  asked: number;
+  asked: number | null;
 }
 
 export interface AttackState {

@@ -52,7 +52,13 @@ ExactSeconds = Annotated[
     float | None,
     typer.Option(min=0, help="Seconds an image for linear bounds and HiGHS where intervals prove nothing."),
 ]
-Verdicts = Annotated[Path | None, typer.Option(help="Where every image's verdict goes, a JSON line each.")]
+Verdicts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where every image's verdict goes, a JSON line each; the same command goes on from there, and "
+        "with more seconds tries what is unknown."
+    ),
+]
 
 
 def evaluate(

@@ -11,10 +11,11 @@ from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
 from model.explanation_figure import explanation_figure
+from model.package import Label
 from model.package_directory import check_default_model, newest_package
 from service.app import create_tracing, new_state
 from service.codecs.json_images import DecodedImages
-from service.codecs.preprocessing import MNIST_FORM, read_image_file
+from service.codecs.preprocessing import read_image_file
 from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
 from service.errors import Problem
 from service.http.auth import ApiKeys
@@ -25,7 +26,7 @@ from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, working
 
-Png = Annotated[Path, typer.Argument(help="One digit: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
+Png = Annotated[Path, typer.Argument(help="One image: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
 
 
@@ -62,9 +63,7 @@ def _check(settings: Settings) -> None:
     models = new_state(settings).models
     asyncio.run(models.load_all())
     for model in models:
-        prediction = _predict(
-            model.engine, np.zeros((1, model.package.height, model.package.width), np.float32)
-        )
+        prediction = _predict(model.engine, np.zeros((1, *model.engine.size), np.float32))
         name = f"{model.package.name}/{model.package.version}"
         say(f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}")
     if refused := models.refused():
@@ -75,7 +74,7 @@ def _check(settings: Settings) -> None:
 
 
 def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
-    """Say which digit a PNG shows.
+    """Say what an image file shows.
 
     Example: whitebox predict examples/three.png
     """
@@ -93,7 +92,7 @@ def explain(
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Say which digit a PNG shows and which shapes speak for and against it.
+    """Say what an image file shows and which shapes speak for and against it.
 
     Example: whitebox explain examples/three.png --save explanation.svg
     """
@@ -118,7 +117,7 @@ def _save_figure(engine: Engine, pixels: Images, path: Path) -> None:
 
 def attack(
     image: Png,
-    label: Annotated[int | None, typer.Option(help="The true digit; default: what the model says.")] = None,
+    label: Annotated[str | None, typer.Option(help="The true label; default: what the model says.")] = None,
     attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
     norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
     epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
@@ -134,13 +133,14 @@ def attack(
     engine, decoded = _ask("attack", image, model)
     pixels = decoded.images
     original = _predict(engine, pixels)
-    true = original["label"] if label is None else label
-    if true not in engine.labels:
-        fail(f"The model tells {engine.labels} apart, not {true}.")
+    known = {str(each): each for each in engine.labels}
+    if label is not None and label not in known:
+        fail(f"The model tells {', '.join(known)} apart, not {label}.")
+    true = original["label"] if label is None else known[label]
     settings = AttackSettings(attack, norm, epsilon, seed=seed)
     with working(f"attacking with {attack}"):
         found = asyncio.run(_attack(engine, pixels, true, settings))
-    shape = np.array(found.pop("image"), np.float32).reshape(1, 28, 28)
+    shape = np.array(found.pop("image"), np.float32)[None]
     adversarial = _predict(engine, shape)
     if save is not None:
         Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
@@ -152,7 +152,7 @@ def attack(
         say(f"The image is in {save}.")
 
 
-async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSettings) -> dict[str, Any]:
+async def _attack(engine: Engine, pixels: Images, label: Label, settings: AttackSettings) -> dict[str, Any]:
     limits = load_settings()
     pool = WorkerPool("attacks", workers=1, queue=1)
     pool.start()
@@ -169,9 +169,10 @@ async def _attack(engine: Engine, pixels: Images, label: int, settings: AttackSe
 def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, DecodedImages]:
     with errors_in_one_line(command):
         settings = load_settings()
-        package = newest_package(settings.models_dir, model or settings.default_model)
-        prepared = MNIST_FORM.one(read_image_file(image.read_bytes(), settings.max_png_pixels))
-        return Engine(package), DecodedImages(prepared.pixels[None], [prepared])
+        engine = Engine(newest_package(settings.models_dir, model or settings.default_model))
+        form = engine.preprocessing
+        prepared = form.one(read_image_file(image.read_bytes(), settings.max_png_pixels, form.working_side))
+        return engine, DecodedImages(prepared.pixels[None], [prepared])
 
 
 def _in_words(answer: dict[str, Any]) -> str:
@@ -191,7 +192,7 @@ def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: 
 
 
 def _predict(engine: Engine, image: Images) -> dict[str, Any]:
-    """Returns the `Prediction` of the one image (1, 28, 28)."""
+    """Returns the `Prediction` of the one image (1, H, W)."""
     return predictions(engine.labels, engine.predict(image), load_settings().typicality_level)[0]
 
 

@@ -173,6 +173,7 @@ def export(
         Path, typer.Argument(help="A finished run, or a package to export again as its next version.")
     ],
     out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
+    data: Data = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -184,7 +185,7 @@ def export(
     """
     with errors_in_one_line("export"):
         from model.package import MANIFEST, read_package
-        from training.data import load_mnist
+        from training.data import Place, load_recorded
         from training.data.mnist import SAMPLE_SOURCE
         from training.export import Trained
         from training.export import export as write
@@ -192,11 +193,13 @@ def export(
 
         is_package = (source / MANIFEST).exists()
         trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
-        sample = trained.training["data"]["source"].startswith(SAMPLE_SOURCE)
-        labels = trained.network.config.labels
+        training = trained.training if is_package else Run(source).description()
+        sample = training["data"]["source"].startswith(SAMPLE_SOURCE)
+        place = Place(data, data_dir, sample and "source" not in training)
         with working("reading the training images, exporting"):
             images, held_out = (
-                load_mnist(split, labels, data_dir, sample) for split in ("train", "validation")
+                load_recorded(training, trained.network.config.labels, split, place)
+                for split in ("train", "validation")
             )
             package = write(trained, out, images, held_out)
     if as_json:

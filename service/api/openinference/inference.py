@@ -1,5 +1,7 @@
 """The Open Inference Protocol V2: metadata, readiness and infer."""
 
+import base64
+import io
 from collections.abc import Mapping
 from importlib.metadata import version as version_of
 from typing import Annotated
@@ -7,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from PIL import Image
 
 from service.api.dependencies import (
     Context,
@@ -17,7 +20,7 @@ from service.api.dependencies import (
     ModelVersion,
     check_deadline,
 )
-from service.api.openapi import BINARY_TENSOR_BODY, V2_ERRORS, body_examples
+from service.api.openapi import BINARY_TENSOR_BODY, EXAMPLE_PNG, V2_ERRORS, body_examples
 from service.api.openinference.schemas import (
     InferRequest,
     InferResponse,
@@ -29,6 +32,7 @@ from service.api.openinference.schemas import (
 from service.api.openinference.tensors import (
     IMAGE,
     JSON_LENGTH,
+    datatype_of,
     image_tensor,
     infer_response,
     requested_outputs,
@@ -45,11 +49,15 @@ _PLATFORM = "onnx_onnxv1"
 _PREDICTED = frozenset(("label", "logits", "probabilities", TYPICALITY_P_VALUE))
 _MODEL = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
-# Lines 4 to 23, columns 13 and 14: a 1, or to a model of 3 and 5 something untypical.
-_STROKE = [255 if 4 <= y < 24 and 13 <= x < 15 else 0 for y in range(28) for x in range(28)]
-_IMAGE_INPUT = {"name": IMAGE, "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": _STROKE}
+_THREE = np.asarray(Image.open(io.BytesIO(base64.b64decode(EXAMPLE_PNG))))
+_IMAGE_INPUT = {
+    "name": IMAGE,
+    "shape": [1, 1, *_THREE.shape],
+    "datatype": "UINT8",
+    "data": _THREE.ravel().tolist(),
+}
 _EXAMPLES = body_examples(
-    a_stroke={"id": "1", "inputs": [_IMAGE_INPUT], "outputs": [{"name": "label"}, {"name": "logits"}]}
+    a_three={"id": "1", "inputs": [_IMAGE_INPUT], "outputs": [{"name": "label"}, {"name": "logits"}]}
 )
 
 
@@ -97,12 +105,13 @@ async def v2_server_metadata() -> ServerMetadata:
 async def v2_model_metadata(model: PathModel, models: Models) -> ModelMetadata:
     """Show a model's versions, inputs and outputs."""
     outputs = [TensorMetadata(**each) for each in model.engine.outputs()]
+    labels = np.array(model.engine.labels)
     return ModelMetadata(
         name=model.package.name,
         versions=models.versions(model.package.name),
         platform=_PLATFORM,
-        inputs=[TensorMetadata(name=IMAGE, datatype="FP32", shape=[-1, 1, 28, 28])],
-        outputs=[TensorMetadata(name="label", datatype="INT64", shape=[-1]), *outputs],
+        inputs=[TensorMetadata(name=IMAGE, datatype="FP32", shape=[-1, 1, *model.engine.size])],
+        outputs=[TensorMetadata(name="label", datatype=datatype_of(labels), shape=[-1]), *outputs],
     )
 
 
@@ -137,7 +146,9 @@ async def v2_model_infer(
     names = {output.name for output in requested}
     most = settings.max_images if names <= _PREDICTED else settings.max_explain_images
     binary = request.state.binary_tensors
-    images = await off_the_loop(await request.body(), lambda: image_tensor(body, binary, most))
+    images = await off_the_loop(
+        await request.body(), lambda: image_tensor(body, binary, most, model.engine.size)
+    )
     context.mark("parse")
     tensors = await _infer(model, images, names, deadline)
     context.mark("infer")
@@ -154,7 +165,7 @@ async def _infer(model: ServedModel, images: Images, names: set[str], deadline: 
         tensors |= await run_in_threadpool(model.engine.explain, images, explained)
     if names & _PREDICTED:
         logits, probabilities, p_values = await model.batcher.predict(images, deadline)
-        labels = np.array(model.engine.labels, np.int64)
+        labels = np.array(model.engine.labels)  # int64, or text
         tensors |= {"logits": logits, "probabilities": probabilities, "label": labels[logits.argmax(axis=1)]}
         tensors[TYPICALITY_P_VALUE] = p_values
     return tensors

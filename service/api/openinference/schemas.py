@@ -77,7 +77,7 @@ class InferResponseOutput(TensorMetadata):
     """One output tensor; `data` is flat, row by row, and absent for a binary tensor."""
 
     parameters: Parameters | None = None
-    data: list[float] | list[int] | None = None
+    data: list[float] | list[int] | list[str] | None = None
 
 
 class InferResponse(BaseModel):

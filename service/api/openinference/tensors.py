@@ -53,8 +53,8 @@ def split_body(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]
     return body[:end], memoryview(body)[end:]
 
 
-def image_tensor(request: InferRequest, binary: memoryview, most: int) -> Images:
-    """Returns the images (N, 28, 28) of a request, float32 in [0, 1].
+def image_tensor(request: InferRequest, binary: memoryview, most: int, size: tuple[int, int]) -> Images:
+    """Returns the images (N, H, W) of a request, float32 in [0, 1], of the model's size.
 
     Raises:
         InvalidInput: The inputs are not the one tensor `image`, or it is not images, or blank ones.
@@ -64,14 +64,14 @@ def image_tensor(request: InferRequest, binary: memoryview, most: int) -> Images
         raise invalid_at(["inputs"], f"the model takes one input, {IMAGE!r}, not {names}")
     (given,) = request.inputs
     place: list[str | int] = ["inputs", 0]
-    _check_shape(given, place, most)
-    if (size := given.parameters.get("binary_data_size")) is None:
+    _check_shape(given, place, most, size)
+    if (byte_count := given.parameters.get("binary_data_size")) is None:
         if len(binary):
             raise invalid_at([*place, "parameters"], "bytes follow the JSON, but binary_data_size is missing")
         values = _from_json(given, place)
     else:
-        values = _from_bytes(given, size, binary, place)
-    images = _in_unit_range(given.datatype, values, place).reshape(-1, 28, 28)
+        values = _from_bytes(given, byte_count, binary, place)
+    images = _in_unit_range(given.datatype, values, place).reshape(-1, *size)
     refuse_blank(images, [*place, "data"])
     return images
 
@@ -113,14 +113,14 @@ def infer_response(
         values = np.ascontiguousarray(tensors[name])
         output: dict[str, Any] = {
             "name": name,
-            "datatype": _NAMES[values.dtype.name],
+            "datatype": datatype_of(values),
             "shape": list(values.shape),
         }
         if binary:
-            raw.append(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+            raw.append(_raw(values))
             output["parameters"] = {"binary_data_size": len(raw[-1])}
         else:
-            output["data"] = values.ravel()
+            output["data"] = values.ravel() if values.dtype.kind != "U" else values.ravel().tolist()
         outputs.append(output)
     content: dict[str, Any] = {
         "model_name": package.name,
@@ -136,12 +136,28 @@ def infer_response(
     return Response(b"".join([head, *raw]), headers=headers, media_type=_BINARY)
 
 
-def _check_shape(given: InferInput, place: list[str | int], most: int) -> None:
+def datatype_of(values: Array) -> str:
+    """Returns the protocol's name of an array's type; text is BYTES."""
+    return "BYTES" if values.dtype.kind == "U" else _NAMES[values.dtype.name]
+
+
+def _raw(values: Array) -> bytes:
+    """Returns the bytes of a tensor; of text each element as UTF-8 behind its length."""
+    if values.dtype.kind != "U":
+        return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    texts = [text.encode() for text in values.ravel().tolist()]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+
+
+def _check_shape(given: InferInput, place: list[str | int], most: int, size: tuple[int, int]) -> None:
     if given.datatype not in _IMAGE_TYPES:
         raise invalid_at([*place, "datatype"], f"{given.datatype!r} is none of {', '.join(_IMAGE_TYPES)}")
     images, *rest = given.shape
-    if rest not in ([1, 28, 28], [28, 28]) or images < 1:
-        raise invalid_at([*place, "shape"], f"{given.shape} is not [N, 1, 28, 28] or [N, 28, 28]")
+    if rest not in ([1, *size], [*size]) or images < 1:
+        height, width = size
+        raise invalid_at(
+            [*place, "shape"], f"{given.shape} is not [N, 1, {height}, {width}] or [N, {height}, {width}]"
+        )
     if images > most:
         raise invalid_at([*place, "shape"], f"{images} images are too many, at most {most} are allowed")
 

@@ -1,5 +1,6 @@
 """How an image file becomes what a network reads (docs/preprocessing.md)."""
 
+from model.manifest import Manifest
 from service.codecs.preprocessing.errors import Box, NotADigitError
 from service.codecs.preprocessing.handwritten_digit import (
     BLANK_MESSAGE,
@@ -8,21 +9,39 @@ from service.codecs.preprocessing.handwritten_digit import (
     is_blank,
 )
 from service.codecs.preprocessing.image_files import MEDIA_TYPES, Picture, read_base64, read_image_file
+from service.codecs.preprocessing.resize import Resize
 
 __all__ = [
     "BLANK_MESSAGE",
     "MEDIA_TYPES",
-    "MNIST_FORM",
-    "SIDE",
     "Box",
     "HandwrittenDigit",
     "NotADigitError",
     "Picture",
     "Prepared",
+    "Preprocessing",
+    "Resize",
     "is_blank",
+    "preprocessing_of",
     "read_base64",
     "read_image_file",
 ]
 
-SIDE = 28
-MNIST_FORM = HandwrittenDigit(height=SIDE, width=SIDE, box=20)
+Preprocessing = HandwrittenDigit | Resize
+
+
+def preprocessing_of(manifest: Manifest) -> Preprocessing:
+    """Returns the preprocessing that a package asks for.
+
+    Raises:
+        ValueError: It has a setting that this preprocessing does not know.
+    """
+    kinds = {"handwritten-digit": HandwrittenDigit, "resize": Resize}
+    chosen, size = manifest.preprocessing, manifest.input
+    try:
+        found: Preprocessing = kinds[chosen.name](size.height, size.width, **chosen.settings)
+    except TypeError as error:
+        raise ValueError(
+            f"preprocessing {chosen.name} and its settings {chosen.settings}: {error}"
+        ) from error
+    return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.codecs.preprocessing.components import Candidate, most_salient, signs
 from service.codecs.preprocessing.cutting import Sign
 from service.codecs.preprocessing.errors import Box, NotADigitError
-from service.codecs.preprocessing.image_files import Picture
+from service.codecs.preprocessing.image_files import WORKING_SIDE, Picture
 from service.codecs.preprocessing.ink import Ink, ink_on_background, is_light_on_dark
 
 Grey = NDArray[np.float32]
@@ -81,6 +81,11 @@ class HandwrittenDigit:
     height: int
     width: int
     box: int
+
+    @property
+    def working_side(self) -> int:
+        """The longer side of the largest picture that is worked on."""
+        return WORKING_SIDE
 
     def one(self, picture: Picture) -> Prepared:
         """Returns the digit of a picture.

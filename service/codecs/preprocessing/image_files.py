@@ -8,15 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from model.image_form import upright_on_paper, values_of
 from service.codecs.preprocessing.errors import NotADigitError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 # A photograph is scaled down until its longer side has this many pixels: enough for a digit of a tenth of it.
-_WORKING_SIDE = 512
-_EXIF_ORIENTATION = 0x0112
+WORKING_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Picture:
         return (self.pixels * 255).round().astype(np.uint8)
 
 
-def read_base64(text: str, max_pixels: int) -> Picture:
+def read_base64(text: str, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:
     """Decodes base64 and reads the file in it; see `read_image_file`."""
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as error:  # its subclass binascii.Error, or letters beyond ASCII
         raise NotADigitError(f"not base64: {error}") from error
-    return read_image_file(content, max_pixels)
+    return read_image_file(content, max_pixels, working_side)
 
 
-def read_image_file(content: bytes, max_pixels: int) -> Picture:
+def read_image_file(content: bytes, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:
     """Reads a PNG, JPEG or WebP file; of an animation, the first picture.
 
     The camera's orientation (EXIF) is applied, what is transparent shows white paper, 16 bits are kept.
@@ -66,6 +66,7 @@ def read_image_file(content: bytes, max_pixels: int) -> Picture:
     Args:
         content: The file.
         max_pixels: Refuse larger images before unpacking them.
+        working_side: Scale larger images down until their longer side has so many pixels.
 
     Raises:
         NotADigitError: Not a readable image of one of `FORMATS`, or too large.
@@ -75,10 +76,10 @@ def read_image_file(content: bytes, max_pixels: int) -> Picture:
             size = image.size
             if size[0] * size[1] > max_pixels:
                 raise NotADigitError(f"{size[0]} x {size[1]} pixels are too many, {max_pixels} are allowed")
-            if image.format == "JPEG":  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
-                image.draft(None, (_WORKING_SIDE, _WORKING_SIDE))
+            if image.format == "JPEG" and working_side:  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
+                image.draft(None, (working_side, working_side))
             image.load()
-            return _picture(image, max(size))
+            return _picture(image, max(size), working_side)
     except NotADigitError:
         raise
     except UnidentifiedImageError:  # its message names a Python object
@@ -88,33 +89,25 @@ def read_image_file(content: bytes, max_pixels: int) -> Picture:
         raise NotADigitError(f"not a readable PNG, JPEG or WebP: {error}") from error
 
 
-def _picture(image: Image.Image, longest: int) -> Picture:
-    upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
-    steps = ["turned upright"] if upright is not image else []
-    if upright.has_transparency_data:
-        # What is transparent shows the paper, and paper is white.
-        paper = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
-        steps.append("transparent parts white")
+def _picture(image: Image.Image, longest: int, working_side: int | None) -> Picture:
+    upright, steps = upright_on_paper(image)
     if upright.mode not in ("1", "L") and not upright.mode.startswith("I"):
         steps.append("grey")
-    pixels = _reduced(_values(upright))
+    pixels = _reduced(_grey_if_it_is(values_of(upright)), working_side)
     return Picture(pixels, tuple(steps), longest / max(pixels.shape[:2]))
 
 
-def _values(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    if image.mode.startswith("I"):
-        return np.asarray(image).clip(0, 65535).astype(np.uint16)
-    if image.mode in ("1", "L"):
-        return np.asarray(image if image.mode == "L" else image.convert("L"))
-    colours = np.asarray(image.convert("RGB"))
-    first, second, third = cv2.split(colours)
-    return first if np.array_equal(first, second) and np.array_equal(second, third) else colours
-
-
-def _reduced(pixels: NDArray[Any]) -> NDArray[Any]:
-    scale = _WORKING_SIDE / max(pixels.shape[:2])
-    if scale >= 1:
+def _grey_if_it_is(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Returns one channel of colours that are all grey."""
+    if pixels.ndim == 2:
         return pixels
+    first, second, third = cv2.split(pixels)
+    return first if np.array_equal(first, second) and np.array_equal(second, third) else pixels
+
+
+def _reduced(pixels: NDArray[Any], working_side: int | None) -> NDArray[Any]:
+    if working_side is None or max(pixels.shape[:2]) <= working_side:
+        return pixels
+    scale = working_side / max(pixels.shape[:2])
     reduced: NDArray[Any] = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return reduced

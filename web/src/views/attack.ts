@@ -113,7 +113,7 @@ function course({ frames, frame, outcome }: AttackState, width: number): SVGTemp
     <line class="axis" x1="0" x2=${width} y1=${y(0.5)} y2=${y(0.5)} />
     <path class="true-class" d=${path(String(outcome!.label))} /><path class="other-class" d=${path(other)} />
     <line class="here" x1=${x(frame)} x2=${x(frame)} y1="4" y2="108" />
-    <text class="true-class" x="6" y="22">${outcome!.label}</text><text class="other-class" x="6" y="98">${other}</text>
+    <text class="true-class" x="6" y="28">${outcome!.label}</text><text class="other-class" x="6" y="92">${other}</text>
   </svg>`;
 }
 

@@ -38,7 +38,7 @@ export function proveView(state: State, width: number): TemplateResult {
 
 function verdict({ knowledge, epsilon, certifying, explanation }: State): TemplateResult | string {
   const answer = ranked(explanation!)[0]!;
-  if (!knowledge) return certifying ? "Looking for a proof\u2026" : "Move the slider, and the network is asked for a proof.";
+  if (!knowledge || (knowledge.asked === null && !knowledge.falsified)) return certifying ? "Looking for a proof\u2026" : "Move the slider, and the network is asked for a proof.";
   const radius = knowledge.radius === null ? "" : ` The proof holds up to ${plain(knowledge.radius)}.`;
   if (epsilon <= knowledge.certified) {
     const margin = knowledge.last?.verdict === "certified" && knowledge.asked === epsilon ? ` ${answer} leads by at least ${signed(knowledge.last.margin_lower_bound)}.` : "";
