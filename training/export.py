@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+import onnxruntime as ort
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from model.package import (
     PROGRAM,
     WEIGHTS,
     ModelPackage,
+    PackageError,
     write_package,
 )
 from model.typicality import Typicality, TypicalityConfig
@@ -34,6 +36,8 @@ from training.train import Run
 from training.versions import code_versions
 
 _OPSET = 20
+# So many images have to get the same logits from graphs and network, up to this share of the largest.
+_COMPARED, _AGREEMENT = 64, 1e-5
 _REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
@@ -144,7 +148,24 @@ def export(
         "training": dict(trained.training),
         "results": trained.results,
     }
-    return write_package(directory, manifest, package_files(network, fitted.typicality))
+    files = package_files(network, fitted.typicality)
+    _check_agreement(files, network, held_out.images[:_COMPARED])
+    return write_package(directory, manifest, files)
+
+
+def _check_agreement(files: Mapping[str, bytes], network: WhiteBoxNetwork, images: Tensor) -> None:
+    """Refuses graphs that compute something else than the network does.
+
+    Raises:
+        PackageError: Logits of real images differ.
+    """
+    expected = network.freeze()(images)
+    for file in (PREDICT_GRAPH, EXPLAIN_GRAPH):
+        session = ort.InferenceSession(files[file], providers=["CPUExecutionProvider"])
+        (logits,) = session.run(["logits"], {"image": images.numpy()})
+        difference = (torch.from_numpy(logits) - expected).abs().max() / expected.abs().max()
+        if not difference <= _AGREEMENT:  # nor NaN
+            raise PackageError(f"{file} disagrees with the network: its logits differ by {difference:.0e}.")
 
 
 def _check_origin(recorded: Mapping[str, Any], dataset: Dataset) -> None:

@@ -85,4 +85,6 @@ class SemanticLayer(nn.Module, ABC):
 def l2_normalised(tensor: Tensor, dims: int | tuple[int, ...]) -> Tensor:
     """Returns `tensor` divided by its L2 norm over `dims`."""
     norm: Tensor = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
+    if torch.compiler.is_exporting():  # a sum with so small a number is dropped from an ONNX graph
+        return tensor / norm.clamp(min=_SMALLEST_NORM)
     return tensor / (norm + _SMALLEST_NORM)
