@@ -1,12 +1,15 @@
 """What one does on the page, and that every number there is the service's."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 from running import ROOT, running_server
 
 TEN = "/#model=mnist-10-certified&version=2&sample="
@@ -142,6 +145,23 @@ def test_images_may_be_opened_dropped_and_pasted(open_page, client):
         way()
         page.locator(".how-read", has_text=expected["preprocessed"][-1]).wait_for()
         assert answer(page) == str(expected["label"])
+
+
+def test_photograph_shows_where_its_digit_was_found(open_page, client):
+    photograph = np.full((480, 640), 200, np.uint8)
+    digit = np.asarray(Image.open(io.BytesIO(THREE)).resize((168, 168)))
+    photograph[200:368, 330:498] -= (digit * 0.7).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, "JPEG")
+    page = open_page("/#sample=5-0")
+    wait_for_explanation(page)
+    opened = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": file.getvalue()}
+    told = asked_of(page, "/v1/predict", lambda: page.locator("input[type=file]").set_input_files(opened))
+    box = told["predictions"][0]["box"]
+    assert abs(box["top"] - 200) < 60
+    assert abs(box["left"] - 330) < 80
+    words = f"found at {box['left']}, {box['top']}, {box['width']} by {box['height']}"
+    page.locator(f"drawing-pad[aria-label*='{words}']").wait_for()
 
 
 def test_bars_are_the_services_and_end_at_the_logit(open_page):
