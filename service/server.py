@@ -41,7 +41,7 @@ class _Server(uvicorn.Server):
 
 
 def _how_to_try(url: str) -> str:
-    hint = f"; its calls are at {url}/docs"
+    hint = f"; look at {url}/; its calls are at {url}/docs"
     if _EXAMPLE.exists():
         hint += f"; try: curl -H 'Content-Type: image/png' --data-binary @{_EXAMPLE} {url}/v1/predict"
     return hint

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from running import ROOT
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install '.[dev]'"
-)
+try:
+    from playwright import sync_api
+except ImportError:
+    sync_api = None
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -27,8 +28,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            if CHROMIUM is None:
-                item.add_marker(pytest.mark.skip(reason="there is no chromium: apt-get install chromium"))
+            if CHROMIUM is None or sync_api is None:
+                missing = (
+                    "chromium: apt-get install chromium" if sync_api else "playwright: make test installs it"
+                )
+                item.add_marker(pytest.mark.skip(reason=f"there is no {missing}"))
 
 
 # Not for the whole session: Playwright keeps an event loop running, and other tests run their own.

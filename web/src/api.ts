@@ -13,12 +13,15 @@ export interface Manifest {
   results?: Record<string, unknown> | null;
   files: Record<string, string>;
 }
+export interface Box { left: number; top: number; width: number; height: number }
 export interface Prediction {
   label: Label;
   confidence: number;
   probabilities: Record<string, number>;
   logits: Record<string, number>;
   preprocessed?: string[] | null;
+  /** Where the digit was found, in pixels of the file. */
+  box?: Box | null;
   typicality?: { p_value: number; typical: boolean } | null;
 }
 export interface Shape { speaks_for: Label; activation: number; pose: number; template: Grid }

@@ -1,10 +1,12 @@
 // <drawing-pad>: where one draws. Sends "draw" with the strokes while the pen moves and "drawn" when it lifts.
+import type { Box } from "../api";
 import { drawStrokes, EMPTY, SIDE, type Drawing, type Stroke } from "../drawing";
 import { colours, onThemeChange } from "./colours";
 
 export class DrawingPad extends HTMLElement {
   #drawing: Drawing = EMPTY;
   #stroke: Stroke | undefined;
+  #box: Box | null = null;
   #canvas = document.createElement("canvas");
   #endTheme: (() => void) | undefined;
   #resize = new ResizeObserver(() => this.#draw());
@@ -29,6 +31,13 @@ export class DrawingPad extends HTMLElement {
   set drawing(drawing: Drawing) {
     if (drawing === this.#drawing) return;
     this.#drawing = drawing;
+    this.#draw();
+  }
+
+  /** Where in the picture the digit was found. */
+  set box(box: Box | null) {
+    if (JSON.stringify(box) === JSON.stringify(this.#box)) return;
+    this.#box = box;
     this.#draw();
   }
 
@@ -73,6 +82,7 @@ export class DrawingPad extends HTMLElement {
     context.clearRect(0, 0, SIDE, SIDE);
     const { picture, strokes } = this.#drawing;
     if (picture) drawPicture(context, picture.bitmap, palette.ink);
+    if (picture && this.#box) drawBox(context, picture.bitmap, this.#box, palette.accent);
     context.fillStyle = palette.ink;
     drawStrokes(context, strokes);
   }
@@ -99,6 +109,14 @@ function drawPicture(context: CanvasRenderingContext2D, bitmap: ImageBitmap, ink
   context.imageSmoothingEnabled = false;
   context.drawImage(small, ...place);
   context.imageSmoothingEnabled = true;
+}
+
+function drawBox(context: CanvasRenderingContext2D, bitmap: ImageBitmap, box: Box, colour: string): void {
+  const scale = SIDE / Math.max(bitmap.width, bitmap.height);
+  const [left, top] = [(SIDE - bitmap.width * scale) / 2, (SIDE - bitmap.height * scale) / 2];
+  context.strokeStyle = colour;
+  context.lineWidth = 2;
+  context.strokeRect(left + box.left * scale, top + box.top * scale, box.width * scale, box.height * scale);
 }
 
 customElements.define("drawing-pad", DrawingPad);

@@ -29,7 +29,7 @@ export function drawView(state: State): TemplateResult {
   const nothingDrawn = isEmpty(state.drawing);
   return html`<section class="draw" aria-label="Image">
     <div class="pad">
-      <drawing-pad tabindex="0" role="img" aria-label=${padLabel(state)} .drawing=${state.drawing} @draw=${draw} @drawn=${drawn} @keydown=${padKeys}></drawing-pad>
+      <drawing-pad tabindex="0" role="img" aria-label=${padLabel(state)} .drawing=${state.drawing} .box=${state.prediction?.box ?? null} @draw=${draw} @drawn=${drawn} @keydown=${padKeys}></drawing-pad>
       ${nothingDrawn ? html`<p class="pad-hint" aria-hidden="true">draw here</p>` : nothing}
     </div>
     <div class="tools" role="group" aria-label="Drawing">
@@ -43,7 +43,9 @@ export function drawView(state: State): TemplateResult {
 
 function padLabel({ drawing, prediction }: State): string {
   const shown = drawing.picture ? drawing.picture.name : drawing.strokes.length ? `a drawing of ${drawing.strokes.length} strokes` : "empty";
-  return `Drawing area: ${shown}${prediction ? `; the network says ${prediction.label}` : ""}. Without a pointer, pick a sample or open an image.`;
+  const box = drawing.picture ? prediction?.box : null;
+  const found = box ? `, the digit found at ${box.left}, ${box.top}, ${box.width} by ${box.height}` : "";
+  return `Drawing area: ${shown}${found}${prediction ? `; the network says ${prediction.label}` : ""}. Without a pointer, pick a sample or open an image.`;
 }
 
 function padKeys(event: KeyboardEvent): void {
