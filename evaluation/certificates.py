@@ -43,12 +43,28 @@ def certified_accuracy(
         lines: Where to write every verdict, a JSON line each; what the file settles is not done again.
         quiet: Whether to show no progress.
     """
-    verifier, radii = Verifier(network), list(dict.fromkeys(epsilons))
+    radii = list(dict.fromkeys(epsilons))
     policy = SearchPolicy(attack=False)
     if exact_seconds is not None:
         policy = SearchPolicy("milp", seconds=exact_seconds)
-    size = _BATCH if exact_seconds is None else 1
     file = None if lines is None else VerdictFile(lines, digest_of_network(network), exact_seconds)
+    by_image = _results_by_image(Verifier(network), digits, radii, policy, file, quiet)
+    if file is not None:
+        file.write(digits.images, by_image)
+    by_epsilon = zip(radii, zip(*by_image, strict=True), strict=True)
+    return [_entry(epsilon, exact_seconds, found) for epsilon, found in by_epsilon]
+
+
+def _results_by_image(
+    verifier: Verifier,
+    digits: Dataset,
+    radii: list[float],
+    policy: SearchPolicy,
+    file: VerdictFile | None,
+    quiet: bool,
+) -> list[list[VerificationResult]]:
+    """Returns the results of every image at all radii: those the file holds, the others verified."""
+    size = _BATCH if policy.bound == "interval" else 1
     known = {} if file is None else file.read(digits.images, radii)
     left = torch.tensor([index for index in range(len(digits)) if index not in known], dtype=torch.long)
     with Progress(transient=True, disable=quiet) as progress:
@@ -60,11 +76,7 @@ def certified_accuracy(
                 if file is not None:
                     file.append(index, digits.images[index], results)
             progress.advance(task, len(rows))
-    by_image = [known[index] for index in range(len(digits))]
-    if file is not None:
-        file.write(digits.images, by_image)
-    by_epsilon = zip(radii, zip(*by_image, strict=True), strict=True)
-    return [_entry(epsilon, exact_seconds, found) for epsilon, found in by_epsilon]
+    return [known[index] for index in range(len(digits))]
 
 
 def _entry(
