@@ -111,7 +111,7 @@ class Budgets(RequestBudgets):
         default=64, ge=0, description="Certify requests that may wait for a worker; more get 429."
     )
     max_connections: int = Field(
-        default=2000, ge=1, description="Open connections; each may cost 0.3 MB at worst."
+        default=1024, ge=1, description="Open connections; each may cost 0.3 MB at worst."
     )
     max_connections_per_address: int = Field(
         default=512,

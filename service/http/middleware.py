@@ -89,7 +89,10 @@ class RequestMiddleware:
             response.status = response.status or CLIENT_LEFT
             return
         except Problem as error:
-            problem = error
+            # Else this frame and the traceback would keep each other, and a refused body, until garbage is
+            # collected.
+            problem = error.with_traceback(None)
+            problem.__context__ = None
         except asyncio.CancelledError:  # the server ends and waits no longer
             problem = ServiceStopping("The service is ending; send the request to another one.")
         except Exception:

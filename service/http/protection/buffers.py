@@ -16,6 +16,7 @@ _SMALL_BODY, _SMALL_ANSWER = 64 * 2**10, 128 * 2**10
 # Beyond this much of a refused body the client is cut off instead of read to its end.
 _MAX_DRAINED = 128 * 2**20
 _BYTES_A_NUMBER = 10
+_CLOSE = {"Connection": "close"}  # what is left of the body is not read
 _RETRY = {"Retry-After": "1"}
 
 
@@ -55,7 +56,7 @@ class InputBuffers:
                 if message.get("more_body"):
                     body = await self._read_on(body, receive, timeout)
         except TimeoutError:
-            raise BodyTooSlow("The body was not all there in time.") from None
+            raise BodyTooSlow("The body was not all there in time.", headers=_CLOSE) from None
         if len(body) > self._max_body:
             raise BodyTooLarge(
                 f"The body has more than {self._max_body} bytes. Send fewer images a request, or PNG instead "
@@ -90,7 +91,9 @@ class InputBuffers:
         while self._used() > self._most:
             oldest = next(iter(self._coming))
             if oldest is timeout:
-                raise BuffersFull("The bodies of other requests leave no room for this one.", headers=_RETRY)
+                raise BuffersFull(
+                    "The bodies of other requests leave no room for this one.", headers=_RETRY | _CLOSE
+                )
             del self._coming[oldest]
             if not oldest.expired():
                 oldest.reschedule(asyncio.get_running_loop().time())

@@ -5,10 +5,10 @@ and the parser's callbacks alone; HTTP is still read by uvicorn (docs/decisions/
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.budgets import Budgets
 from service.errors import HeadTooLarge, HeadTooSlow, Problem, TooManyConnections
@@ -86,6 +86,7 @@ class Connection(HttpToolsProtocol):
         self.address = ""
         self._head_since: float | None = None
         self._unread_since: float | None = None
+        self._unanswered: deque[RequestResponseCycle] = deque(maxlen=self._budgets.max_pipelined_requests)
         self._not_handed_over = 0  # bytes since the parser last told of a head, of a body's part or of an end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -102,6 +103,10 @@ class Connection(HttpToolsProtocol):
         """Ends."""
         self._connections.remove(self)
         super().connection_lost(exc)
+        for cycle in self._unanswered:  # uvicorn tells the last request alone, and the others would write on
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Hands bytes to uvicorn's parser, until they are too many for a head or too many requests."""
@@ -126,7 +131,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is complete."""
         self._head_since, self._not_handed_over = None, 0
+        before = self.cycle
         super().on_headers_complete()
+        if before is not None and not before.response_complete:
+            self._unanswered.append(before)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body is there."""
