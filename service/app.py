@@ -109,8 +109,7 @@ def create_app(settings: Settings | None = None) -> Application:
         bodies=InputBuffers(settings),
         answers=state.answers,
     )
-    if settings.cors_origins:
-        app.outermost = _with_cors(app.outermost, settings.cors_origins)
+    _allow_other_sites(app, settings.cors_origins)
     return app
 
 
@@ -131,11 +130,16 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return Tracing(settings.otlp_endpoint)
 
 
-def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Lets browsers show answers to pages of other sites."""
-    return CORSMiddleware(
-        app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"], expose_headers=["*"]
-    )
+def _allow_other_sites(app: Application, origins: Sequence[str]) -> None:
+    """Lets browsers show answers to pages of these origins."""
+    if origins:
+        app.outermost = CORSMiddleware(
+            app.outermost,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
 
 
 def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -> None:

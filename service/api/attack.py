@@ -17,7 +17,8 @@ from service.api.dependencies import (
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
-from service.api.schemas import AttackRequest, AttackResponse
+from service.api.schemas.requests import AttackRequest
+from service.api.schemas.responses import AttackResponse
 from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.errors import invalid_at

@@ -1,6 +1,6 @@
 """POST /v1/certify."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from service.api.dependencies import (
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
-from service.api.schemas import CertifyRequest, CertifyResponse
+from service.api.schemas.requests import CertifyRequest
+from service.api.schemas.responses import CertifyResponse
 from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.http.disconnect import cancel_on_disconnect
@@ -72,8 +73,18 @@ async def certify(
     )
     (result,) = await cancel_on_disconnect(request, workers.run([message], deadline))
     context.mark("infer")
-    found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
-    results = [
+    answer = {
+        "model": model_ref(engine.package),
+        "epsilon": body.epsilon,
+        "norm": body.norm,
+        "results": _results(labelled, result["assessments"]),
+    }
+    return ArrayJSONResponse(answer)
+
+
+def _results(labelled: LabelledImages, assessments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = zip(labelled.labels, labelled.predictions, assessments, strict=True)
+    return [
         {
             "label": label,
             "prediction": prediction,
@@ -82,14 +93,6 @@ async def certify(
         }
         for label, prediction, assessment in found
     ]
-    return ArrayJSONResponse(
-        {
-            "model": model_ref(engine.package),
-            "epsilon": body.epsilon,
-            "norm": body.norm,
-            "results": results,
-        }
-    )
 
 
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:

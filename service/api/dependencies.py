@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
-from service.api.schemas import InferenceOptions
+from service.api.schemas.requests import InferenceOptions
 from service.http.context import RequestContext, get_context
 from service.http.protection.buffers import OutputBuffers
 from service.http.protection.connections import Connections

@@ -15,7 +15,8 @@ from service.api.dependencies import (
     typicality_level,
 )
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import ExplainBody, ExplainQuery, ExplainResponse, with_query
+from service.api.schemas.requests import ExplainBody, ExplainQuery, with_query
+from service.api.schemas.responses import ExplainResponse
 from service.codecs.json_images import OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of

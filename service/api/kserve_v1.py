@@ -16,7 +16,7 @@ from service.api.dependencies import (
     Models,
 )
 from service.api.openapi import EXAMPLE_IMAGE, V1_ERRORS, body_examples
-from service.api.schemas import Explanation, Prediction
+from service.api.schemas.responses import Explanation, Prediction
 from service.budgets import MOST_IMAGES
 from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
 from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions

@@ -9,7 +9,7 @@ from model.package import Label, ModelPackage
 from model.sheet import read_sheet
 from service.api.dependencies import ModelName, Models
 from service.api.openapi import MODEL_PROBLEMS, problem_responses
-from service.api.schemas import Map, ModelDetails, ModelList, ModelRef, ModelSummary
+from service.api.schemas.responses import Map, ModelDetails, ModelList, ModelRef, ModelSummary
 from service.codecs.serialization import model_ref, sheet
 from service.errors import InvalidInput
 from service.http.responses import ArrayJSONResponse

@@ -7,14 +7,14 @@ from starlette.types import Scope
 
 from service.api.dependencies import Context, ServiceState, State, typicality_level
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas import (
+from service.api.schemas.requests import (
     PredictBody,
     PredictOptions,
     PredictQuery,
     PredictRequest,
-    PredictResponse,
     with_query,
 )
+from service.api.schemas.responses import PredictResponse
 from service.codecs.json_images import DecodedImages, OpenedImages, check_size
 from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json

@@ -1,7 +1,7 @@
 """From arrays to JSON: the one place that writes predictions and explanations.
 
-What it returns are the values of `service.api.schemas`, with numpy arrays where maps are; `to_json` writes
-both.
+What it returns are the values of `service.api.schemas.responses`, with numpy arrays where maps are;
+`to_json` writes both.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.api.schemas import PredictRequest
+from service.api.schemas.requests import PredictRequest
 from service.codecs import json_images
 from service.codecs.json_images import FileImage, OpenedImages
 from service.codecs.number_lists import NumberLists, parse_number_lists

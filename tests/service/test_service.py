@@ -13,7 +13,7 @@ from PIL import Image
 from running import PACKAGE, ROOT, running_server
 
 from model.package_directory import newest_package
-from service.api.schemas import ModelDetails, ModelList
+from service.api.schemas.responses import ModelDetails, ModelList
 from service.app import create_app
 from service.codecs.preprocessing import NotADigitError, read_image_file
 from service.settings import SHIPPED_MODELS, Settings

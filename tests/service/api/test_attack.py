@@ -12,7 +12,7 @@ import pytest
 from running import ROOT, running_server, worker_ids
 
 from model.attacks.settings import ATTACKS
-from service.api.schemas import AttackResponse
+from service.api.schemas.responses import AttackResponse
 
 FIVE = {"png": base64.b64encode((ROOT / "examples" / "five.png").read_bytes()).decode()}
 

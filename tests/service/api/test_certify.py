@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from running import ROOT, running_server, worker_ids
 
-from service.api.schemas import CertifyResponse
+from service.api.schemas.responses import CertifyResponse
 
 THREE, FIVE = (
     {"png": base64.b64encode((ROOT / "examples" / f"{name}.png").read_bytes()).decode()}

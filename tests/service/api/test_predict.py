@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.schemas import PredictResponse
+from service.api.schemas.responses import PredictResponse
 
 LABELS = ("3", "5")
 

