@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from model.package import Label
 from service.api.dependencies import (
     CertifyDeadline,
     CertifyWorkers,
@@ -72,15 +73,7 @@ async def certify(
     (result,) = await cancel_on_disconnect(request, workers.run([message], deadline))
     context.mark("infer")
     found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
-    results = [
-        {
-            "label": label,
-            "prediction": prediction,
-            "typical": prediction.get("typicality", {}).get("typical"),
-            **_with_prediction(labelled, assessment),
-        }
-        for label, prediction, assessment in found
-    ]
+    results = [_outcome(labelled, *each) for each in found]
     return ArrayJSONResponse(
         {
             "model": model_ref(engine.package),
@@ -101,6 +94,14 @@ def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) ->
         preprocess=body.preprocess,
     )
     return label_images(engine, decoded, body.labels, typicality_level(body, settings))
+
+
+def _outcome(
+    labelled: LabelledImages, label: Label, prediction: Mapping[str, Any], assessment: Mapping[str, Any]
+) -> dict[str, Any]:
+    typical = prediction.get("typicality", {}).get("typical")
+    told = _with_prediction(labelled, assessment)
+    return {"label": label, "prediction": prediction, "typical": typical, **told}
 
 
 def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
