@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 
+from model.package import Label
 from service.api.dependencies import (
     CertifyDeadline,
     CertifyWorkers,
@@ -73,26 +74,14 @@ async def certify(
     )
     (result,) = await cancel_on_disconnect(request, workers.run([message], deadline))
     context.mark("infer")
+    found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     answer = {
         "model": model_ref(engine.package),
         "epsilon": body.epsilon,
         "norm": body.norm,
-        "results": _results(labelled, result["assessments"]),
+        "results": [_outcome(labelled, *each) for each in found],
     }
     return ArrayJSONResponse(answer)
-
-
-def _results(labelled: LabelledImages, assessments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    found = zip(labelled.labels, labelled.predictions, assessments, strict=True)
-    return [
-        {
-            "label": label,
-            "prediction": prediction,
-            "typical": prediction.get("typicality", {}).get("typical"),
-            **_with_prediction(labelled, assessment),
-        }
-        for label, prediction, assessment in found
-    ]
 
 
 def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
@@ -101,6 +90,14 @@ def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) ->
         engine.preprocessing, body.images, settings.max_certify_images, settings, preprocess=body.preprocess
     )
     return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))
+
+
+def _outcome(
+    labelled: LabelledImages, label: Label, prediction: Mapping[str, Any], assessment: Mapping[str, Any]
+) -> dict[str, Any]:
+    typical = prediction.get("typicality", {}).get("typical")
+    told = _with_prediction(labelled, assessment)
+    return {"label": label, "prediction": prediction, "typical": typical, **told}
 
 
 def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:

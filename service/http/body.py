@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Message, Receive
 
 from service.codecs.preprocessing import MEDIA_TYPES
-from service.errors import UnsupportedMediaType, invalid_input
+from service.errors import UnsupportedMediaType
+from service.http.validation_errors import invalid_input
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

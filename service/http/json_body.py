@@ -6,7 +6,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from service.budgets import RequestBudgets
-from service.errors import TooManyValues, invalid_at, invalid_input
+from service.errors import TooManyValues, invalid_at
+from service.http.validation_errors import invalid_input
 from service.http.unknown import name_nearest_fields
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
-from service.errors import invalid_at, told
+from service.errors import invalid_at
+from service.http.validation_errors import told
 
 JSONSchema = Mapping[str, Any]
 
