@@ -112,7 +112,7 @@ def test_lists_of_another_size_are_refused_with_the_size_that_is_taken(client, n
         answer = client.post("/v1/predict", json={**model, "images": [wrong]})
         assert answer.status_code == 422
         told = answer.json()["errors"][0]
-        assert told["message"].startswith(
+        assert told["msg"].startswith(
             f"20 rows of 20 numbers, where the model takes {size[0]} rows of {size[1]}"
         )
     uneven = [[0.0] * 20, *[[1.0] * 19] * 19]
