@@ -1,6 +1,6 @@
 """POST /v1/certify."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np

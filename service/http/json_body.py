@@ -7,8 +7,8 @@ from pydantic_core import from_json
 
 from service.budgets import RequestBudgets
 from service.errors import TooManyValues, invalid_at
-from service.http.validation_errors import invalid_input
 from service.http.unknown import name_nearest_fields
+from service.http.validation_errors import invalid_input
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

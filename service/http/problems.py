@@ -19,9 +19,9 @@ from service.errors import (
     PlacedBox,
     PlacedError,
     Problem,
-    invalid_input,
 )
 from service.http.unknown import documented_operation, name_nearest_fields
+from service.http.validation_errors import invalid_input
 from service.telemetry import metrics
 
 # What nginx logs where nobody waits for an answer any more.
