@@ -30,7 +30,8 @@ from model.verification.interval_bounds import (
 from training.certified import generalised_cross_entropy, worst_logits
 from training.data import Dataset, load_mnist
 from training.recipes import PAPER, find_recipe
-from training.train import Run, train
+from training.run import Run
+from training.train import train
 
 EPOCHS = {"paper": 3, "certified-10": 2}
 TURNS = 15

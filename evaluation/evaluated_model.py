@@ -13,7 +13,7 @@ from model.package import MANIFEST, PREDICT_GRAPH, Label, ModelPackage, read_pac
 from training.networks.ablations import AblatedNetwork
 from training.networks.architectures import Network
 from training.recipes import Kind
-from training.train import Run
+from training.run import Run
 
 
 @dataclass(frozen=True)

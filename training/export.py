@@ -32,7 +32,7 @@ from model.typicality import Typicality, TypicalityConfig
 from training.data import DataError, Dataset
 from training.data.mnist import SAMPLE_SOURCE
 from training.networks.typicality import fit_typicality
-from training.train import Run
+from training.run import Run
 from training.versions import code_versions
 
 _OPSET = 20

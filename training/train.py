@@ -11,8 +11,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,91 +19,18 @@ from torch import Tensor
 
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
-from model.network import WhiteBoxNetwork
 from model.package import write_atomically
 from training.data import Dataset, DataSource
-from training.errors import TrainingError
-from training.networks.architectures import Network, build, config_from_dict
+from training.networks.architectures import Network, build
 from training.objectives import count_correct
 from training.progress import progress_bar
 from training.recipes import Noise, Recipe
+from training.run import Run, RunError
 
 # Below so many pixels a step, threads wait for one another longer than they work.
 _WORTH_THREADS = 2**15
 _EPOCH_KEY = "epochs_done"
 _PARAMETER, _MOMENT = "parameter.", "adam."
-
-
-class RunError(TrainingError):
-    """A run directory cannot be used as asked."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training run on disk."""
-
-    directory: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """Parameters and optimizer state after the last finished epoch."""
-        return self.directory / "checkpoint.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        """JSON lines, one an epoch."""
-        return self.directory / "metrics.jsonl"
-
-    @property
-    def network(self) -> Path:
-        """The trained parameters; exists only when training is finished."""
-        return self.directory / "network.safetensors"
-
-    @property
-    def card(self) -> Path:
-        """What `whitebox evaluate` measured."""
-        return self.directory / "card.json"
-
-    def epochs(self) -> list[dict[str, Any]]:
-        """Returns the finished epochs' lines of metrics.jsonl."""
-        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
-        return [json.loads(line) for line in lines]
-
-    def description(self) -> dict[str, Any]:
-        """Returns recipe, seed and data as `whitebox train` recorded them."""
-        path = self.directory / "recipe.json"
-        if not path.exists():
-            raise RunError(f"{self.directory} holds no run: there is no recipe.json in it.")
-        description: dict[str, Any] = json.loads(path.read_text())
-        return description
-
-    def load(self) -> Network:
-        """Returns the trained network, of whatever architecture the recipe has.
-
-        Raises:
-            RunError: Training has not finished.
-        """
-        description = self.description()
-        if not self.network.exists():
-            raise RunError(
-                f"The run in {self.directory} is not finished. Go on with the command that started it: "
-                f"recipe {description['recipe']['name']}, seed {description['seed']}, "
-                f"{description['recipe']['epochs']} epochs, {description['data']['source']}."
-            )
-        network = build(config_from_dict(description["recipe"]["network"]))
-        network.load_state_dict(load_file(self.network))
-        return network.eval()
-
-    def load_white_box(self) -> WhiteBoxNetwork:
-        """Returns the trained white-box network.
-
-        Raises:
-            RunError: Training has not finished, or trained something else.
-        """
-        network = self.load()
-        if not isinstance(network, WhiteBoxNetwork):
-            raise RunError(f"The run in {self.directory} trained no white-box network.")
-        return network
 
 
 def train(
@@ -126,14 +51,13 @@ def train(
         validation: To count the accuracy on after each epoch; nothing is chosen by it here.
         run: Where the run is kept.
         quiet: Without a progress bar.
-        source: Where the data was read from, recorded for the evaluation.
+        source: Where the data was read from, for the evaluation.
 
     Raises:
         RunError: The directory holds a run with another recipe, seed or data.
     """
     _claim_directory(recipe, seed, {"data": dataset, "validation": validation}, source, run)
-    torch.manual_seed(seed)
-    network = _initial_network(recipe)
+    network = _initial_network(recipe, seed)
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
@@ -142,22 +66,17 @@ def train(
         for epoch in range(epochs_done, recipe.epochs):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
-            for step, (images, classes) in enumerate(_batches(dataset, recipe, generator)):
-                now = epoch + step / steps
-                with _matmul_precision(recipe.matmul_precision):
-                    loss, logits = recipe.objective.loss(
-                        network, images, classes, now / recipe.epochs, generator
-                    )
-                    _step(network, optimizer, loss, recipe.learning_rate_at(now))
-                metrics.add(loss.item(), logits, classes)
+            for step, batch in enumerate(_batches(dataset, recipe, generator)):
+                metrics.add(*_step(network, optimizer, recipe, batch, epoch + step / steps, generator))
                 progress.update(task, advance=1, description=metrics.title(recipe), numbers=metrics.numbers())
-            _record(run, {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)})
-            write_atomically(run.checkpoint, save(_state(network, optimizer, epoch + 1)))
+            line = {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)}
+            _finish_epoch(run, line, _state(network, optimizer, epoch + 1))
     write_atomically(run.network, save(network.state_dict()))
     return run
 
 
-def _initial_network(recipe: Recipe) -> Network:
+def _initial_network(recipe: Recipe, seed: int) -> Network:
+    torch.manual_seed(seed)
     network = build(recipe.network)
     with torch.no_grad():
         for name, values in recipe.start.items():
@@ -194,13 +113,25 @@ def _matmul_precision(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _step(network: Network, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group["rate"]
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    network.project_()
+def _step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    batch: tuple[Tensor, Tensor],
+    epochs_done: float,
+    generator: torch.Generator,
+) -> tuple[float, Tensor, Tensor]:
+    """Takes a step of the optimizer; returns the batch's loss, logits (N, classes) and classes (N,)."""
+    images, classes = batch
+    with _matmul_precision(recipe.matmul_precision):
+        loss, logits = recipe.objective.loss(network, images, classes, epochs_done / recipe.epochs, generator)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(epochs_done) * group["rate"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        network.project_()
+    return loss.item(), logits, classes
 
 
 def _batches(dataset: Dataset, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -280,10 +211,11 @@ def _claim_directory(
     write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
 
 
-def _record(run: Run, line: dict[str, Any]) -> None:
-    """Appends a line; a line of the same epoch, from before a kill, is replaced."""
+def _finish_epoch(run: Run, line: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Writes an epoch's line, in place of one from before a kill, and the checkpoint."""
     kept = [earlier for earlier in run.epochs() if earlier["epoch"] < line["epoch"]]
     write_atomically(run.metrics, "".join(f"{json.dumps(one)}\n" for one in [*kept, line]).encode())
+    write_atomically(run.checkpoint, save(state))
 
 
 def _state(network: Network, optimizer: torch.optim.Optimizer, epochs_done: int) -> dict[str, Tensor]:

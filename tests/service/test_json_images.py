@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.api.schemas.requests import PredictRequest
-from service.codecs import json_images
+from service.codecs import number_lists
 from service.codecs.json_images import FileImage, OpenedImages
 from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.preprocessing import Resize
@@ -141,5 +141,5 @@ def test_images_outlast_the_next_document():
 
 
 def test_without_simdjson_everything_is_left_to_the_schema(monkeypatch):
-    monkeypatch.setattr(json_images, "_PARSER", None)
+    monkeypatch.setattr(number_lists, "_PARSER", None)
     assert parse_number_lists(json.dumps({"images": [HALF]}).encode(), MOST) is None

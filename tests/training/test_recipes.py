@@ -14,7 +14,8 @@ from training.data import Dataset, load_mnist
 from training.errors import TrainingError
 from training.networks.architectures import build, config_from_dict, config_to_dict
 from training.recipes import PAPER, RECIPES, Noise, find_recipe
-from training.train import Run, RunError, train
+from training.run import Run, RunError
+from training.train import train
 
 DOCS = ROOT / "docs" / "training.md"
 

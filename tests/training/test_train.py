@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from training.data import load_mnist
 from training.objectives import count_correct
 from training.recipes import PAPER, Noise
-from training.train import Run, RunError, add_noise, train
+from training.run import Run, RunError
+from training.train import add_noise, train
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
 

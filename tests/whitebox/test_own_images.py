@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from training.data import load_recorded
 from training.objectives import count_correct
-from training.train import Run
+from training.run import Run
 from whitebox.cli import app
 
 

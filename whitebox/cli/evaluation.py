@@ -240,7 +240,7 @@ def _default_card(target: Path, name: str) -> Path:
 
 def _training_of(target: Path) -> dict[str, Any]:
     """Returns recipe and seed of a package or a run."""
-    from training.train import Run
+    from training.run import Run
 
     training = read_package(target).manifest.training or {} if _is_package(target) else None
     return dict(Run(target).description() if training is None else training)
@@ -253,7 +253,7 @@ def _is_package(target: Path) -> bool:
 def _load(target: Path) -> "tuple[str, WhiteBoxNetwork]":
     """Returns the name and the network of a package or a finished run."""
     from model.network import WhiteBoxNetwork
-    from training.train import Run
+    from training.run import Run
 
     if _is_package(target):
         package = read_package(target)

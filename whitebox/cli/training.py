@@ -16,10 +16,22 @@ from whitebox.cli.options import Data, DataDir, Sample
 if TYPE_CHECKING:
     from training.data import Dataset, DataSource, Place
     from training.recipes import ChosenRecipe, Recipe
+    from training.run import Run
 
 
 Classes = Annotated[
     str | None, typer.Option(help="Only these classes of --data, in this order: cat,dog. Default: all.")
+]
+Size = Annotated[str | None, typer.Option(help="Height and width to bring the images of a folder to: 28x28.")]
+Epsilon = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Radius to train for, if the recipe trains for one.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="TOML file of a recipe of your own (docs/training.md).")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
 ]
 Holdout = Annotated[
     float,
@@ -31,20 +43,11 @@ def train(
     recipe: Annotated[str, typer.Option(help="Name of the recipe (--list shows them).")] = "paper",
     data: Data = None,
     classes: Classes = None,
-    size: Annotated[
-        str | None, typer.Option(help="Height and width to bring the images of a folder to: 28x28.")
-    ] = None,
+    size: Size = None,
     holdout: Holdout = 0.1,
-    epsilon: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Radius to train for, if the recipe trains for one.")
-    ] = None,
-    recipe_file: Annotated[
-        Path | None, typer.Option(help="TOML file of a recipe of your own (docs/training.md).")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
-    ] = None,
+    epsilon: Epsilon = None,
+    recipe_file: RecipeFile = None,
+    settings: Values = None,
     seed: Annotated[int, typer.Option(help="Seed of the random number generators.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/RECIPE-SEED.")] = None,
     data_dir: DataDir = None,
@@ -63,7 +66,7 @@ def train(
             return
         from training.data import Place
         from training.recipes import chosen_recipe
-        from training.train import Run
+        from training.run import Run
         from training.train import train as run_training
 
         chosen = chosen_recipe(recipe, recipe_file, settings or [], epochs)
@@ -71,12 +74,16 @@ def train(
         run = Run(out or _default_run(used.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
             run_training(used.recipe, seed, used.train, used.validation, run, source=used.source)
+    _show_run(run, len(used.train), as_json)
+
+
+def _show_run(run: "Run", images: int, as_json: bool) -> None:
     last = run.epochs()[-1]
     if as_json:
-        print_json({"network": str(run.network), "images": len(used.train), **last})
+        print_json({"network": str(run.network), "images": images, **last})
         return
     say(
-        f"Trained on {len(used.train):,} images: loss {last['loss']:.4f}, "
+        f"Trained on {images:,} images: loss {last['loss']:.4f}, "
         f"validation accuracy {last['validation_accuracy']:.2%}."
     )
     say(f"The network is in {run.network}. Next: whitebox evaluate {run.directory}")
@@ -189,7 +196,7 @@ def export(
         from training.data.mnist import SAMPLE_SOURCE
         from training.export import Trained
         from training.export import export as write
-        from training.train import Run
+        from training.run import Run
 
         is_package = (source / MANIFEST).exists()
         trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
