@@ -179,7 +179,7 @@ def damaged_model_appears(client: httpx.Client, _: int, models: Path) -> None:
 
 
 def clients_read_slowly(client: httpx.Client, *_: object) -> None:
-    body = json.dumps({"images": [[[0.5] * 28] * 28] * 60}).encode()
+    body = json.dumps({"images": [[[0.5] * 14 + [0.0] * 14] * 28] * 60}).encode()
     slow = []
     for _ in range(5):
         connection = socket.create_connection(("127.0.0.1", client.base_url.port))
@@ -197,7 +197,7 @@ def clients_read_slowly(client: httpx.Client, *_: object) -> None:
 def a_thousand_connections_ask_at_once(client: httpx.Client, *_: object) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    body = json.dumps({"images": [[[0.5] * 28] * 28]}).encode()
+    body = json.dumps({"images": [[[0.5] * 14 + [0.0] * 14] * 28]}).encode()
     request = (
         b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\n"

@@ -20,7 +20,7 @@ from service.http.json_body import SMALL_BODY
 from service.http.protection.connections import Connection
 from service.settings import Settings
 
-HALF = [[0.5] * 28] * 28
+HALF = [[0.5] * 14 + [0.0] * 14] * 28  # the left one
 BODY = json.dumps({"images": [HALF]}).encode()
 
 
@@ -35,7 +35,7 @@ class Running:
             self.port = free.getsockname()[1]
         config = uvicorn.Config(
             app, port=self.port, http=Connection, log_config=None,
-            timeout_keep_alive=given.keep_alive_seconds, server_header=False,
+            timeout_keep_alive=given.keep_alive_seconds, server_header=False, proxy_headers=False,
         )  # fmt: skip
         self.server = uvicorn.Server(config)
         self.app = app

@@ -238,8 +238,8 @@ def test_pixels_are_counted_for_the_whole_request_before_any_is_unpacked(limited
     assert slug(alone) == "too-many-pixels"
 
 
-def test_an_answer_has_so_many_numbers_and_no_more(limited):
-    image = [[0.5] * 28] * 28
+def test_an_answer_has_so_many_numbers_and_no_more(limited, three):
+    image = three
     tensor = {"name": "image", "shape": [60, 28, 28], "datatype": "FP32", "data": [image] * 60}
     every = [{"name": "templates"}] * 64
     answer = limited[0].post(INFER, json={"inputs": [tensor], "outputs": every})

@@ -152,7 +152,12 @@ def test_a_client_can_only_shorten_the_deadline(strict):
 
 def test_a_deadline_holds_while_waiting_for_a_worker():
     with running_server(WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
-        ask = {"images": [[[0.5] * 28] * 28], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        ask = {
+            "images": [[[0.5] * 14 + [0.0] * 14] * 28],
+            "attack": "square",
+            "epsilon": 0.001,
+            "steps": 100_000,
+        }
         started = time.monotonic()
         answer = client.post("/v1/attack", json=ask, headers={"X-Request-Timeout-Ms": "300"})
         assert time.monotonic() - started < 3  # torch is still loading
@@ -258,7 +263,7 @@ def test_a_streamed_attack_that_cannot_begin_is_a_plain_problem(client, three):
 
 
 def test_leaving_a_stream_ends_the_attack():
-    image = [[0.5] * 28] * 28
+    image = [[0.5] * 14 + [0.0] * 14] * 28
     with running_server(WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
         slow = {"images": [image], "attack": "square", "epsilon": 0.001, "steps": 100_000}
         fast = {"images": [image], "attack": "fgsm", "epsilon": 0.001}

@@ -80,7 +80,9 @@ def test_live_and_ready(client):
 
 def test_sigterm_ends_the_service_and_its_workers_cleanly():
     with running_server() as (client, process):
-        client.post("/v1/attack", json={"images": [[[0.5] * 28] * 28], "attack": "fgsm", "epsilon": 0.1})
+        client.post(
+            "/v1/attack", json={"images": [[[0.5] * 14 + [0.0] * 14] * 28], "attack": "fgsm", "epsilon": 0.1}
+        )
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=15) == 0
