@@ -106,10 +106,10 @@ def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
     ("arguments", "complaint"),
     [
         (["train", "--recipe", "magic", "--sample"], "There is no recipe 'magic'. Recipes: paper, "),
-        (["evaluate", "artifacts/mnist-3v5/1", "--sample", "--attack", "x"], "There is no attack 'x'"),
+        (["evaluate", "artifacts/mnist-3v5/3", "--sample", "--attack", "x"], "There is no attack 'x'"),
         (["evaluate", "nowhere"], "nowhere holds no run"),
         (["train", "--data-dir", "nowhere"], "--sample"),
-        (["attack", "examples/five.png", "--label", "4"], "not 4"),
+        (["attack", "examples/five.png", "--label", "12"], "not 12"),
         (["predict", "README.md"], "not a readable PNG"),
         (["predict", "examples/three.png", "--model", "x"], "There is no model 'x'"),
     ],

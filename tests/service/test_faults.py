@@ -95,6 +95,7 @@ def faulty(tmp_path_factory) -> Iterator[tuple[httpx.Client, int, Path]]:
         WHITEBOX_CERTIFY_WORKERS="0",
         WHITEBOX_ATTACK_QUEUE="1",
         WHITEBOX_MAX_REQUESTS="2000",
+        WHITEBOX_MAX_CONNECTIONS_PER_ADDRESS="2000",
     ) as (client, process):
         yield client, process.pid, models
 
@@ -246,7 +247,11 @@ def test_a_jump_of_the_clock_changes_nothing(monkeypatch, offline, jump):
     real = time.time
 
     async def scenario() -> None:
-        app = create_app(Settings(attack_workers=1, certify_workers=0, attack_timeout_seconds=60))
+        app = create_app(
+            Settings(
+                attack_workers=1, certify_workers=0, attack_timeout_seconds=60, default_model="mnist-3v5"
+            )
+        )
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(

@@ -53,6 +53,7 @@ def client(models, tmp_path_factory):
         cwd=directory,
         WHITEBOX_MODELS_DIR=str(models),
         WHITEBOX_MODEL_TRIAL_SECONDS="5",
+        WHITEBOX_MODEL_CONTROL="true",
         WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110",
         **QUIET,
     ) as (client, _):
@@ -117,6 +118,7 @@ def test_a_package_on_trial_holds_up_no_unloading_and_no_shutdown(tmp_path, thre
     with running_server(
         WHITEBOX_MODELS_DIR=str(tmp_path),
         WHITEBOX_MODEL_TRIAL_SECONDS="600",
+        WHITEBOX_MODEL_CONTROL="true",
         WHITEBOX_CERTIFY_WORKERS="0",
         **QUIET,
     ) as (client, process):
@@ -138,7 +140,7 @@ def test_check_names_every_refused_package_in_a_line_each(tmp_path):
         hostile.put(tmp_path, name, REFUSED[name][0])
     ended = subprocess.run(
         [WHITEBOX, "serve", "--check"],
-        env={**os.environ, "WHITEBOX_MODELS_DIR": str(tmp_path)},
+        env={**os.environ, "WHITEBOX_MODELS_DIR": str(tmp_path), "WHITEBOX_DEFAULT_MODEL": "mnist-3v5"},
         capture_output=True,
         text=True,
         check=False,
