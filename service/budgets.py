@@ -9,6 +9,9 @@ from pydantic_settings import BaseSettings
 KIB, MIB = 2**10, 2**20
 # What no setting allows more of: schemas stop here before they look at each image.
 MOST_IMAGES = 4096
+# Bodies up to this size are parsed on the event loop, which costs less than the hand-over to a thread, and
+# are not counted among those that are held.
+SMALL_BODY = 64 * KIB
 
 
 class RequestBudgets(BaseSettings):

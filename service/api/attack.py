@@ -14,12 +14,11 @@ from service.api.dependencies import (
     CurrentSettings,
     CurrentThreads,
     Models,
-    typicality_level,
+    labelled_images,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas.requests import AttackRequest
 from service.api.schemas.responses import AttackResponse
-from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.errors import invalid_at
 from service.http.disconnect import cancel_on_disconnect
@@ -27,7 +26,7 @@ from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json
 from service.http.sse import MEDIA_TYPE, EventStream
-from service.inference.labelled_images import LabelledImages, label_images
+from service.inference.labelled_images import LabelledImages
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
 from service.telemetry import metrics
@@ -89,11 +88,7 @@ def _label(body: AttackRequest, models: ModelRepository, settings: Settings) -> 
     most = settings.max_attack_steps
     if body.steps is not None and body.steps > most:
         raise invalid_at(["steps"], f"at most {most} steps are allowed")
-    engine = models.get(body.model, body.version).engine
-    images = OpenedImages(
-        engine.preprocessing, body.images, settings.max_attack_images, settings, preprocess=body.preprocess
-    )
-    return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))
+    return labelled_images(body, settings.max_attack_images, models, settings)
 
 
 def _settings_of(body: AttackRequest) -> AttackSettings:

@@ -14,19 +14,16 @@ from service.api.dependencies import (
     CurrentSettings,
     CurrentThreads,
     Models,
-    typicality_level,
+    labelled_images,
 )
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas.requests import CertifyRequest
 from service.api.schemas.responses import CertifyResponse
-from service.codecs.json_images import OpenedImages
 from service.codecs.serialization import exact, model_ref, predictions
 from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json
-from service.inference.labelled_images import LabelledImages, label_images
-from service.inference.model_repository import ModelRepository
-from service.settings import Settings
+from service.inference.labelled_images import LabelledImages
 from service.workers.messages import certify_message
 
 router = APIRouter(tags=["certify"], route_class=JSONRoute)
@@ -66,7 +63,9 @@ async def certify(
     for a counterexample; `"counterexample": false` and `"radius": false` leave the bound alone, which is
     the fast part.
     """
-    labelled = await threads.run("unpack", deadline, lambda: _label(body, models, settings))
+    labelled = await threads.run(
+        "unpack", deadline, lambda: labelled_images(body, settings.max_certify_images, models, settings)
+    )
     context.mark("parse")
     engine = labelled.engine
     message = certify_message(
@@ -82,14 +81,6 @@ async def certify(
         "results": [_outcome(labelled, *each) for each in found],
     }
     return ArrayJSONResponse(answer)
-
-
-def _label(body: CertifyRequest, models: ModelRepository, settings: Settings) -> LabelledImages:
-    engine = models.get(body.model, body.version).engine
-    images = OpenedImages(
-        engine.preprocessing, body.images, settings.max_certify_images, settings, preprocess=body.preprocess
-    )
-    return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))
 
 
 def _outcome(

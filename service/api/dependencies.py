@@ -5,11 +5,13 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 
-from service.api.schemas.requests import InferenceOptions
+from service.api.schemas.requests import InferenceOptions, LabelledImagesRequest
+from service.codecs.json_images import OpenedImages
 from service.http.context import RequestContext, get_context
 from service.http.protection.buffers import OutputBuffers
 from service.http.protection.connections import Connections
 from service.http.protection.threads import Threads
+from service.inference.labelled_images import LabelledImages, label_images
 from service.inference.model_repository import ModelRepository
 from service.settings import Settings
 from service.telemetry.metrics import Exposition
@@ -126,3 +128,17 @@ ModelVersion = Annotated[
 def typicality_level(options: InferenceOptions, settings: Settings) -> float:
     """Returns the level of a request, or else the service's."""
     return settings.typicality_level if options.typicality_level is None else options.typicality_level
+
+
+def labelled_images(
+    body: LabelledImagesRequest, max_images: int, models: ModelRepository, settings: Settings
+) -> LabelledImages:
+    """Returns the images of a request with their labels, decoded here.
+
+    Raises:
+        ModelNotFound: The model is not loaded.
+        InvalidInput: An image cannot be read, there are too many, or the labels are not theirs.
+    """
+    engine = models.get(body.model, body.version).engine
+    images = OpenedImages(engine.preprocessing, body.images, max_images, settings, preprocess=body.preprocess)
+    return label_images(engine, images.decode(), body.labels, typicality_level(body, settings))

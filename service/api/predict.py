@@ -15,12 +15,13 @@ from service.api.schemas.requests import (
     with_query,
 )
 from service.api.schemas.responses import PredictResponse
+from service.budgets import SMALL_BODY
 from service.codecs.json_images import DecodedImages, OpenedImages, check_size
 from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.serialization import model_ref, predictions, to_json
 from service.http.body import is_image_file, parse_query
 from service.http.context import RequestContext
-from service.http.json_body import SMALL_BODY, parse_json
+from service.http.json_body import parse_json
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
 from service.inference.model_repository import ServedModel
@@ -123,7 +124,7 @@ class PredictHandler:
         )
         return _Opened(model, images, asked)
 
-    def _open_file(self, body: bytes, query: PredictQuery) -> _Asked | _Opened:
+    def _open_file(self, body: bytes, query: PredictQuery) -> _Opened:
         model = self._state.models.get(query.model, query.version)
         form, most = model.engine.preprocessing, self._settings.max_images
         images = OpenedImages(form, [body], most, self._settings, field="", split=query.split)

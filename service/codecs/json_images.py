@@ -84,11 +84,6 @@ class DecodedImages:
         return DecodedImages(self.images[start:end], self.prepared[start:end], sources)
 
 
-def blank_images(images: Images) -> NDArray[np.intp]:
-    """Returns the indices of images (N, H, W) in which nothing stands out."""
-    return np.flatnonzero(is_blank(images))
-
-
 def refuse_blank(images: Images, field: list[str | int], first: int = 0) -> None:
     """Lets images (N, H, W) pass in which something stands out.
 
@@ -100,7 +95,7 @@ def refuse_blank(images: Images, field: list[str | int], first: int = 0) -> None
     Raises:
         InvalidInput: One is blank: the same rule as for files.
     """
-    if (blank := blank_images(images)).size:
+    if (blank := np.flatnonzero(is_blank(images))).size:
         raise invalid_at([*field, first + int(blank[0])], BLANK_MESSAGE)
 
 
@@ -219,19 +214,16 @@ class OpenedImages:
     def _decode(self, start: int, end: int) -> DecodedImages:
         images = self._images[start:end]
         if not (self._preprocess or self._split or any(isinstance(image, bytes) for image in images)):
-            places = range(start, end)
-            arrays = [
-                _array(image, self._place(index), self._form)
-                for index, image in zip(places, images, strict=True)
-            ]
-            pixels = np.stack(arrays)
+            pixels = np.stack(
+                [_array(image, self._place(index), self._form) for index, image in enumerate(images, start)]
+            )
             refuse_blank(pixels, [self._field], start)
             return DecodedImages(pixels, [None] * len(images))
-        read = [self._read(start + offset, image) for offset, image in enumerate(images)]
+        read = [self._read(index, image) for index, image in enumerate(images, start)]
         found = [each for of_picture in read for each in of_picture]
         prepared = [each if isinstance(each, Prepared) else None for each in found]
         pixels = np.stack([each.pixels if isinstance(each, Prepared) else each for each in found])
-        sources = [start + offset for offset, of_picture in enumerate(read) for _ in of_picture]
+        sources = [index for index, of_picture in enumerate(read, start) for _ in of_picture]
         return DecodedImages(pixels, prepared, sources if self._split else None)
 
     def _read(self, index: int, image: Any) -> Sequence[Prepared | Images]:  # noqa: ANN401

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.budgets import SMALL_BODY
 from service.codecs.preprocessing import is_blank
 
 try:
@@ -23,9 +24,6 @@ else:
 
 Images = NDArray[np.float32]
 
-# A larger body is parsed in a thread, and simdjson's parser, which also keeps room for its largest document,
-# is not for several threads at once.
-_MAX_SHARED = 64 * 2**10
 # What numbers and the space between them are made of. JSON without them shows how it is nested.
 _NUMBERS = b"0123456789+-.eE \t\n\r"
 _IMAGES, _MODEL, _VERSION = (name.translate(None, _NUMBERS) for name in (b"images", b"model", b"version"))
@@ -48,7 +46,9 @@ def parse_number_lists(body: bytes, max_images: int) -> NumberLists | None:
     """Returns a request of lists of numbers, at most `max_images`, None for any other body."""
     if _PARSER is None:
         return None
-    parser = _PARSER if len(body) <= _MAX_SHARED else Parser()
+    # A larger body is parsed in a thread, and a parser, which also keeps room for its largest document, is
+    # not for several threads at once.
+    parser = _PARSER if len(body) <= SMALL_BODY else Parser()
     form = _form(body.translate(None, _NUMBERS), max_images)
     if form is None:
         return None

@@ -12,8 +12,6 @@ from service.http.validation_errors import invalid_input
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-# Bodies up to this size are parsed on the event loop: cheaper than the hand-over to a thread.
-SMALL_BODY = 64 * 2**10
 # Every value in JSON is the first in a list or an object, or has a comma before it.
 _BEFORE_VALUES = b",[{"
 

@@ -12,11 +12,11 @@ from fastapi import Response
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
-from service.budgets import Budgets
+from service.budgets import SMALL_BODY, Budgets
 from service.codecs.preprocessing import MEDIA_TYPES
 from service.errors import UnsupportedMediaType, invalid_at
 from service.http.context import get_context
-from service.http.json_body import SMALL_BODY, parse_values
+from service.http.json_body import parse_values
 
 RouteHandler = Callable[[Request], Coroutine[Any, Any, Response]]
 

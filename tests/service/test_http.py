@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from running import JSON, whole_request
 
 from service.app import create_app
-from service.http.json_body import SMALL_BODY
+from service.budgets import SMALL_BODY
 from service.http.protection.connections import Connection
 from service.settings import Settings
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.api.schemas.requests import PredictRequest
+from service.budgets import SMALL_BODY
 from service.codecs import number_lists
 from service.codecs.json_images import FileImage, OpenedImages
 from service.codecs.number_lists import NumberLists, parse_number_lists
 from service.codecs.preprocessing import Resize
-from service.http.json_body import SMALL_BODY
 from service.settings import Settings
 
 MOST = 16

@@ -9,9 +9,9 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
+from service.budgets import SMALL_BODY
 from service.http import routing
 from service.http.context import RequestContext
-from service.http.json_body import SMALL_BODY
 from service.http.problems import install_handlers
 from service.http.protection.threads import Threads
 from service.http.routing import AnyMediaTypeRoute, JSONRoute

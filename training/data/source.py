@@ -50,7 +50,7 @@ def _own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], 
     return read_at_own_size
 
 
-# Asked in this order; a plugin may add its own (docs/training.md).
+# Asked in this order.
 READERS: dict[str, Reader] = {
     "npz": Reader(lambda path: path.suffix == ".npz", _own_size(read_npz)),
     "idx": Reader(lambda path: path.is_dir() and is_idx_directory(path), _own_size(read_idx_directory)),
@@ -168,7 +168,7 @@ def find_source(
 def read_content(kind: str, path: Path, size: Size | None) -> Content:
     """Reads a source of a kind of `READERS`."""
     if kind not in READERS:
-        raise DataError(f"Nothing here reads data of the kind {kind!r}; name its module with --plugin.")
+        raise DataError(f"Nothing here reads data of the kind {kind!r}. Kinds: {', '.join(READERS)}.")
     if not path.exists():
         raise DataError(f"There is no {path} any more. Say with --data where the images are now.")
     return _read(kind, path, size, _stamp(path))

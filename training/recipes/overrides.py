@@ -149,7 +149,7 @@ def _value(before: Any, value: Any, place: str) -> Any:  # noqa: ANN401
 
 
 def _kinds(base: type[Any]) -> dict[str, type[Any]]:
-    """Returns the classes that can be made of a base by their names, those of plugins too."""
+    """Returns the classes that can be made of a base by their names, those of other modules too."""
     found = {} if isabstract(base) else {base.__name__: base}
     for child in base.__subclasses__():
         found |= _kinds(child)

@@ -200,7 +200,7 @@ def export(
 
         is_package = (source / MANIFEST).exists()
         trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
-        training = trained.training if is_package else Run(source).description()
+        training = trained.training
         sample = training["data"]["source"].startswith(SAMPLE_SOURCE)
         place = Place(data, data_dir, sample and "source" not in training)
         with working("reading the training images, exporting"):

@@ -39,8 +39,8 @@ from service.api.openinference.tensors import (
     requested_outputs,
     split_body,
 )
+from service.budgets import SMALL_BODY
 from service.http.body import replayed
-from service.http.json_body import SMALL_BODY
 from service.http.protection.threads import Threads
 from service.http.routing import AnyMediaTypeRoute, RouteHandler
 from service.inference.engine import AT_ONCE, TYPICALITY_P_VALUE, Array, Images

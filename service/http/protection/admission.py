@@ -73,7 +73,7 @@ class AdmissionControl:
         Raises:
             QueueFull: Too many requests are in progress.
         """
-        if self._in_progress >= self._max_requests and not path.startswith(_PUBLIC_BELOW):
+        if self.is_full and not path.startswith(_PUBLIC_BELOW):
             is_small = path == _METRICS or path in _PUBLIC
             if not is_small or self._in_progress >= self._max_requests + _RESERVED:
                 raise QUEUE_FULL

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from service.budgets import Budgets
+from service.budgets import SMALL_BODY, Budgets
 from service.errors import AnswerTooLarge, BodyTooLarge, BodyTooSlow, BuffersFull, invalid_at
 from service.http.context import RequestContext
 from service.telemetry import metrics
 
 # Smaller ones are not counted: so many connections may have one each, and large ones never shut them out.
-_SMALL_BODY, _SMALL_ANSWER = 64 * 2**10, 128 * 2**10
+_SMALL_ANSWER = 128 * 2**10
 # Beyond this much of a refused body the client is cut off instead of read to its end.
 _MAX_DRAINED = 128 * 2**20
 _BYTES_A_NUMBER = 10
@@ -62,7 +62,7 @@ class InputBuffers:
                 f"The body has more than {self._max_body} bytes. Send fewer images a request, or PNG instead "
                 "of lists of numbers."
             )
-        if len(body) > _SMALL_BODY:
+        if len(body) > SMALL_BODY:
             self._whole += len(body)
             context.buffered_input = len(body)
         return body
@@ -85,7 +85,7 @@ class InputBuffers:
 
     def _make_room(self, timeout: asyncio.Timeout, size: int) -> None:
         """Counts the bytes of a body that is being read; those that began before it are given up for it."""
-        if size <= _SMALL_BODY:
+        if size <= SMALL_BODY:
             return
         self._coming[timeout] = size
         while self._used() > self._most:
