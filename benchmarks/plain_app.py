@@ -15,5 +15,5 @@ session = ort.InferenceSession(os.environ["GRAPH"], options, providers=["CPUExec
 @app.post("/predict")
 async def predict(request: Request):
     images = np.asarray((await request.json())["images"], np.float32)[:, None]
-    logits, probabilities = session.run(None, {"image": images})
+    logits, probabilities = session.run(["logits", "probabilities"], {"image": images})
     return {"labels": logits.argmax(1).tolist(), "probabilities": probabilities.tolist()}

@@ -19,7 +19,8 @@ def session(content: bytes) -> ort.InferenceSession:
 
 
 def test_onnx_and_torch_agree_on_real_digits(package, frozen, images):
-    logits, probabilities = session(package.read(PREDICT_GRAPH)).run(None, {"image": images.numpy()})
+    graph = session(package.read(PREDICT_GRAPH))
+    logits, probabilities = graph.run(["logits", "probabilities"], {"image": images.numpy()})
     expected = frozen(images)
     assert np.abs(logits - expected.numpy()).max() <= 1e-5
     assert np.abs(probabilities - expected.softmax(1).numpy()).max() <= 1e-5

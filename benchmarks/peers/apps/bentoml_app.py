@@ -24,7 +24,7 @@ class Digits:
 
     @bentoml.api(batchable=True, max_batch_size=32)
     def predict(self, images: Images) -> list[dict]:
-        logits, probabilities = self.session.run(None, {"image": images[:, None]})
+        logits, probabilities = self.session.run(["logits", "probabilities"], {"image": images[:, None]})
         labels = logits.argmax(1).tolist()
         return [
             {"label": label, "probabilities": each}

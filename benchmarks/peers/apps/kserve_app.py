@@ -24,7 +24,7 @@ class Digits(Model):
         if isinstance(payload, InferRequest):
             return self.infer(payload)
         images = np.asarray(payload["instances"], np.float32)[:, None]
-        logits, probabilities = self.session.run(None, {"image": images})
+        logits, probabilities = self.session.run(["logits", "probabilities"], {"image": images})
         labels = logits.argmax(1).tolist()
         return {
             "predictions": [

@@ -18,7 +18,7 @@ class Digits(ls.LitAPI):
         return np.asarray(request["image"], np.float32)[None]
 
     def predict(self, images):
-        logits, probabilities = self.session.run(None, {"image": images})
+        logits, probabilities = self.session.run(["logits", "probabilities"], {"image": images})
         return list(zip(logits.argmax(1).tolist(), probabilities.tolist(), strict=True))
 
     def encode_response(self, output):

@@ -17,7 +17,7 @@ class Digits(MLModel):
 
     async def predict(self, payload):
         images = NumpyCodec.decode_input(payload.inputs[0])
-        logits, probabilities = self.session.run(None, {"image": images})
+        logits, probabilities = self.session.run(["logits", "probabilities"], {"image": images})
         return InferenceResponse(
             model_name=self.name,
             outputs=[
