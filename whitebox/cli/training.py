@@ -4,7 +4,7 @@ What needs torch is imported when a command runs, so that `whitebox serve` and `
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
@@ -14,8 +14,6 @@ from whitebox.cli.console import Json, errors_in_one_line, inform, print_json, r
 from whitebox.cli.options import Data, DataDir, Sample
 
 if TYPE_CHECKING:
-    from training.data import Dataset, DataSource, Place
-    from training.recipes import ChosenRecipe, Recipe
     from training.run import Run
 
 
@@ -65,16 +63,20 @@ def train(
             _show_recipes(as_json)
             return
         from training.data import Place
-        from training.recipes import chosen_recipe
+        from training.recipes import Choice, chosen_recipe, select
         from training.run import Run
         from training.train import train as run_training
 
         chosen = chosen_recipe(recipe, recipe_file, settings or [], epochs)
-        used = _data(chosen, Place(data, data_dir, sample), _Choice(classes, size, holdout), epsilon)
-        run = Run(out or _default_run(used.recipe.name, data, seed))
+        place, choice = Place(data, data_dir, sample), Choice(_names(classes), _size(size), holdout)
+        selected = select(chosen, place, choice, epsilon)
+        for note in selected.notes:
+            inform(note)
+        run = Run(out or _default_run(selected.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
-            run_training(used.recipe, seed, used.train, used.validation, run, source=used.source)
-    _show_run(run, len(used.train), as_json)
+            images = selected.train, selected.validation
+            run_training(selected.recipe, seed, *images, run, source=selected.source)
+    _show_run(run, len(selected.train), as_json)
 
 
 def _show_run(run: "Run", images: int, as_json: bool) -> None:
@@ -89,45 +91,8 @@ def _show_run(run: "Run", images: int, as_json: bool) -> None:
     say(f"The network is in {run.network}. Next: whitebox evaluate {run.directory}")
 
 
-class _Choice(NamedTuple):
-    """What is chosen of the images of `--data`, as the command line has it."""
-
-    classes: str | None
-    size: str | None
-    holdout: float
-
-
-class _Used(NamedTuple):
-    """What is trained on, and the recipe that fits it."""
-
-    recipe: "Recipe"
-    train: "Dataset"
-    validation: "Dataset"
-    source: "DataSource | None" = None
-
-
-def _data(recipe: "ChosenRecipe", place: "Place", choice: _Choice, epsilon: float | None) -> _Used:
-    """Returns MNIST for the recipe's own labels, or the images of `--data` and the recipe fitted to them."""
-    from training.data import find_source, load_mnist
-
-    if place.data is None:
-        if choice.classes or choice.size:
-            raise TrainingError("--classes and --size choose from the images of --data; name them.")
-        labels = recipe.base.network.labels
-        train, validation = (
-            load_mnist(split, labels, place.data_dir, place.sample) for split in ("train", "validation")
-        )
-        return _Used(recipe.fitted(train, epsilon), train, validation)
-    if place.data_dir is not None or place.sample:
-        raise TrainingError("--data-dir and --sample are MNIST; --data is something else. Leave one out.")
-    classes = None if choice.classes is None else [name.strip() for name in choice.classes.split(",")]
-    source, notes = find_source(place.data, classes, _size(choice.size), choice.holdout)
-    train, validation = (source.load(split) for split in ("train", "validation"))
-    used = _Used(recipe.fitted(train, epsilon), train, validation, source)
-    for note in notes:
-        inform(note)
-    inform(_described(used))
-    return used
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -137,18 +102,6 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if not (x and height.isdecimal() and width.isdecimal()):
         raise TrainingError(f"--size {text}: write height and width as 28x28.")
     return int(height), int(width)
-
-
-def _described(used: _Used) -> str:
-    recipe, source = used.recipe, used.source
-    assert source is not None
-    labels = ", ".join(str(label) for label in source.labels)
-    radius = "" if recipe.objective.radius is None else f", for a radius of {recipe.objective.radius:g}"
-    size = f"{source.height} x {source.width} pixels, {len(source.labels)} classes"
-    return (
-        f"{len(used.train):,} images of {size}: {labels}. "
-        f"Recipe {recipe.name}{radius}: {recipe.epochs} epochs, {recipe.batch_size} images a step."
-    )
 
 
 def _default_run(recipe: str, data: Path | None, seed: int) -> Path:
@@ -191,24 +144,11 @@ def export(
     Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/4
     """
     with errors_in_one_line("export"):
-        from model.package import MANIFEST, read_package
-        from training.data import Place, load_recorded
-        from training.data.mnist import SAMPLE_SOURCE
-        from training.export import Trained
-        from training.export import export as write
-        from training.run import Run
+        from training.data import Place
+        from training.export import export_from
 
-        is_package = (source / MANIFEST).exists()
-        trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
-        training = trained.training
-        sample = training["data"]["source"].startswith(SAMPLE_SOURCE)
-        place = Place(data, data_dir, sample and "source" not in training)
         with working("reading the training images, exporting"):
-            images, held_out = (
-                load_recorded(training, trained.network.config.labels, split, place)
-                for split in ("train", "validation")
-            )
-            package = write(trained, out, images, held_out)
+            package = export_from(source, out, Place(data, data_dir))
     if as_json:
         described = {"name": package.name, "version": package.version, "digest": package.digest}
         print_json({**described, "directory": str(package.directory)})

@@ -12,6 +12,7 @@ from service.codecs.preprocessing.image_files import (
     MEDIA_TYPES,
     Picture,
     decode_base64,
+    picture_of,
     pixel_count,
     read_image_file,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Resize",
     "decode_base64",
     "is_blank",
+    "picture_of",
     "pixel_count",
     "preprocessing_of",
     "read_image_file",

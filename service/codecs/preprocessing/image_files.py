@@ -91,7 +91,7 @@ def read_image_file(content: bytes, max_pixels: int, working_side: int | None = 
             if image.format == "JPEG" and working_side:  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
                 image.draft(None, (working_side, working_side))
             image.load()
-            return _picture(image, max(size), working_side)
+            return picture_of(image, working_side, max(size))
     except NotADigitError:
         raise
     except UnidentifiedImageError:  # its message names a Python object
@@ -101,12 +101,21 @@ def read_image_file(content: bytes, max_pixels: int, working_side: int | None = 
         raise NotADigitError(f"not a readable PNG, JPEG or WebP: {error}") from error
 
 
-def _picture(image: Image.Image, longest: int, working_side: int | None) -> Picture:
+def picture_of(
+    image: Image.Image, working_side: int | None = WORKING_SIDE, longest: int | None = None
+) -> Picture:
+    """Returns the upright picture of an opened image, as `read_image_file` does of a file.
+
+    Args:
+        image: Of any mode.
+        working_side: As for `read_image_file`.
+        longest: The longer side of the file in pixels, if the image was already reduced.
+    """
     upright, steps = upright_on_paper(image)
     if upright.mode not in ("1", "L") and not upright.mode.startswith("I"):
         steps.append("grey")
     pixels = _reduced(_grey_if_it_is(values_of(upright)), working_side)
-    return Picture(pixels, tuple(steps), longest / max(pixels.shape[:2]))
+    return Picture(pixels, tuple(steps), (longest or max(image.size)) / max(pixels.shape[:2]))
 
 
 def _grey_if_it_is(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,70 @@
+"""Making a model in Python: what `whitebox train` and `whitebox export` do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whitebox.loaded_model import Model
+
+if TYPE_CHECKING:
+    from training.run import Run
+
+
+def train(
+    data: str | Path | None = None,
+    recipe: str = "paper",
+    *,
+    out: str | Path,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    holdout: float = 0.1,
+    epsilon: float | None = None,
+    settings: Sequence[str] = (),
+    epochs: int | None = None,
+) -> "Run":
+    """Trains a network, going on where `out` holds a part of the same training; returns the finished run.
+
+    Args:
+        data: A folder with a subfolder a class, a directory of IDX files or an .npz file; None for MNIST.
+        recipe: Name of the recipe: `whitebox train --list` shows them.
+        out: The run's directory.
+        seed: Of all randomness.
+        classes: Only these classes of `data`, in this order.
+        size: Height and width to bring the images of a folder to; default: theirs.
+        holdout: Share of `data` that is held out where it has no test part of its own.
+        epsilon: Radius to train for, if the recipe trains for one.
+        settings: Values of the recipe, as `--set` takes them: "network.poses=8".
+        epochs: Instead of the recipe's.
+
+    Raises:
+        TrainingError: The data cannot be read, or the recipe does not fit it.
+    """
+    from training.data import Place
+    from training.recipes import Choice, chosen_recipe, select
+    from training.run import Run
+    from training.train import train as run_training
+
+    place = Place(None if data is None else Path(data))
+    chosen = chosen_recipe(recipe, None, list(settings), epochs)
+    used = select(chosen, place, Choice(classes, size, holdout), epsilon)
+    return run_training(used.recipe, seed, used.train, used.validation, Run(Path(out)), True, used.source)
+
+
+def export(source: "Run | str | Path", out: str | Path) -> Model:
+    """Exports a finished run, or a package as its next version, and loads it.
+
+    Args:
+        source: A run, its directory, or a package's directory.
+        out: The package's directory, ending in NAME/VERSION.
+
+    Raises:
+        TrainingError: The run is not finished, or its data is gone.
+        PackageError: `out` exists: a version, once written, does not change.
+        ModuleNotFoundError: torch or onnx is not installed: the extra `train`.
+    """
+    from training.export import export_from
+    from training.run import Run
+
+    directory = source.directory if isinstance(source, Run) else Path(source)
+    return Model(export_from(directory, Path(out)))
