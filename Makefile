@@ -44,6 +44,9 @@ contract-test: .venv/dev.stamp ## 20,000 generated requests against the running 
 minimum-versions: $(UV) ## The oldest versions that pyproject.toml allows are installed, started and asked
 	deploy/minimum-versions $(UV)
 
+torture: .venv/dev.stamp ## One hostile client after another beside an honest one; slowhttptest too where it is installed
+	$(BIN)/python -m benchmarks.torture
+
 audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own
 	$(BIN)/bandit --quiet --severity-level medium --recursive evaluation model service training whitebox
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' > .venv/audited.txt

@@ -47,7 +47,7 @@ def server(kind: str) -> Iterator[tuple[str, int, float]]:
     """Starts a server; yields its URL, process id and the seconds up to its first answer."""
     port = free_port()
     commands = {
-        "ours": [BIN / "whitebox", "serve", "--port", str(port), "--log-level", "warning"],
+        "ours": [BIN / "whitebox", "serve", "--port", str(port), "--log-level", "error"],
         "plain": [
             BIN / "uvicorn", "plain_app:app", "--app-dir", ROOT / "benchmarks", "--port", str(port),
             "--log-level", "warning", "--no-access-log",

@@ -116,12 +116,18 @@ def whole_answer(data: bytes) -> Answer | None:
     return Answer(int(head[9:12]), data[head.find(b"\r\n") + 2 : end], data[end + 4 :])
 
 
-async def connect(port: int) -> Connection:
+async def connect(port: int, source: str | None = None) -> Connection:
     """Opens a connection to this machine.
+
+    Args:
+        port: Where the server listens.
+        source: The address of this machine that the connection comes from; 127.0.0.1 unless given.
 
     Raises:
         OSError: Nobody listens there.
     """
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, "127.0.0.1", port)
+    _, connection = await loop.create_connection(
+        Connection, "127.0.0.1", port, local_addr=(source, 0) if source else None
+    )
     return connection

@@ -3,7 +3,7 @@
 from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from service.api.dependencies import (
     AnswerBuffers,
@@ -17,13 +17,17 @@ from service.api.dependencies import (
 from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
 from service.api.schemas.requests import ExplainBody, ExplainQuery, with_query
 from service.api.schemas.responses import ExplainResponse
-from service.codecs.json_images import OpenedImages
+from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of
+from service.errors import invalid_at
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json_or_image
-from service.inference.explaining import explained
+from service.inference.engine import Engine
+from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of
 from service.settings import Settings
+
+SVG = "image/svg+xml"
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
 
@@ -36,11 +40,12 @@ _EXAMPLES = body_examples(
 @router.post(
     "/v1/explain",
     response_model=ExplainResponse,
-    responses=INFERENCE_PROBLEMS,
+    responses=INFERENCE_PROBLEMS | {200: {"content": {SVG: {"schema": {"type": "string"}}}}},
     openapi_extra=RAW_IMAGE_BODY,
     dependencies=[Depends(require_json_or_image)],
 )
 async def explain(
+    request: Request,
     body: Annotated[ExplainBody, Body(openapi_examples=_EXAMPLES)],
     query: Annotated[ExplainQuery, Query()],
     models: Models,
@@ -62,15 +67,25 @@ async def explain(
     opened = await threads.run("parse", deadline, lambda: _open(body, form, options.split, settings))
     decoded = await threads.decode(opened, deadline)
     context.mark("parse")
-    answers.reserve(context, model.engine.numbers(outputs_of(options.include), len(decoded.images)))
+    as_figure = options.format == "figure" or request.headers.get("accept") == SVG
+    parts = FIGURE_OUTPUTS if as_figure else outputs_of(options.include)
+    answers.reserve(context, model.engine.numbers(parts, len(decoded.images)))
+    if as_figure:
+        svg = await threads.run("explain", deadline, lambda: _figure(model.engine, decoded))
+        return Response(svg, media_type=SVG)
     level = typicality_level(options, settings)
     pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
     found = await threads.run_in_turns("explain", deadline, pieces)
-    response = ArrayJSONResponse(
-        {"model": model_ref(model.package), "explanations": list(chain.from_iterable(found))}
-    )
     context.mark("infer")
-    return response
+    return ArrayJSONResponse({"model": model_ref(model.package), "explanations": list(chain(*found))})
+
+
+def _figure(engine: Engine, decoded: DecodedImages) -> str:
+    if (count := len(decoded.images)) != 1:
+        raise invalid_at(
+            ["images"], f"a figure explains one image, here are {count}; send one, or ask for json"
+        )
+    return figure_of(engine, decoded.images)
 
 
 def _open(body: ExplainBody, form: Preprocessing, split: bool, settings: Settings) -> OpenedImages:

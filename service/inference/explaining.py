@@ -5,9 +5,12 @@ from functools import partial
 
 from orjson import Fragment
 
+from model.explanation_figure import explanation_figure
 from service.codecs.json_images import DecodedImages
 from service.codecs.serialization import TracePart, explanations, outputs_of, to_json
-from service.inference.engine import AT_ONCE, Engine
+from service.inference.engine import AT_ONCE, Engine, Images
+
+FIGURE_OUTPUTS = ("logits", "two_step", "bright", "templates", "contributions")
 
 
 def explained(
@@ -21,6 +24,12 @@ def explained(
     for start in range(0, len(decoded.images), AT_ONCE):
         piece = decoded.part(start, start + AT_ONCE)
         yield partial(_explain, engine, piece, level, parts, as_png)
+
+
+def figure_of(engine: Engine, images: Images) -> str:
+    """Returns the composed figure of the explanation of images (1, H, W), as SVG."""
+    trace = {name: values[0] for name, values in engine.explain(images, FIGURE_OUTPUTS).items()}
+    return explanation_figure(images[0], trace, engine.labels, engine.shapes_per_class)
 
 
 def _explain(

@@ -102,9 +102,13 @@ class ExplainOptions(PictureOptions):
         list[TracePart],
         Field(fail_fast=True, description="Parts of the trace.", min_length=1, max_length=len(TRACE_PARTS)),
     ] = list(TRACE_PARTS)
-    format: Annotated[Literal["json", "png"], Field(description="Maps as nested lists or as base64 PNG.")] = (
-        "json"
-    )
+    format: Annotated[
+        Literal["json", "png", "figure"],
+        Field(
+            description="Maps as nested lists or as base64 PNG; `figure`: one SVG of it all, of one image. "
+            "`Accept: image/svg+xml` asks for the same."
+        ),
+    ] = "json"
 
 
 class ExplainQuery(ExplainOptions):

@@ -2,12 +2,14 @@
 
 import base64
 import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 from running import ROOT
 
+import whitebox
 from service.api.schemas.responses import ExplainResponse
 from service.codecs.serialization import TRACE_PARTS
 
@@ -137,3 +139,26 @@ def test_sheet_carries_shares_of_shapes_to_the_pixels(client, three):
                 carried[y : y + 2 * reach + 1, x : x + 2 * reach + 1] += spread[y, x] * taps
         share = carried[reach:-reach, reach:-reach] * np.array(explanation["two_step"])
         assert np.allclose(share, explanation["attribution"][label]["two_step"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"params": {"format": "figure"}}, {"headers": {"Accept": "image/svg+xml"}}],
+    ids=["query", "accept"],
+)
+def test_a_figure_is_the_one_that_the_library_draws(client, asked):
+    three = ROOT / "examples" / "three.png"
+    headers = {"Content-Type": "image/png", **asked.get("headers", {})}
+    answer = client.post(
+        "/v1/explain", content=three.read_bytes(), headers=headers, params=asked.get("params", {})
+    )
+    assert answer.headers["content-type"].startswith("image/svg+xml")
+    assert answer.text == whitebox.load("mnist-3v5").explain(three).svg()
+    assert "3, not 5" in ElementTree.fromstring(answer.content)[0].text
+
+
+def test_a_figure_of_two_images_is_refused_with_what_to_do(client, digits):
+    answer = client.post("/v1/explain", json={"images": digits[0][:2].tolist(), "format": "figure"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"][-1] == "images"
+    assert "send one, or ask for json" in answer.text

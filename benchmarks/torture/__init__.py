@@ -1,0 +1,1 @@
+"""Whether one client can take the service from the others: `make torture`."""
