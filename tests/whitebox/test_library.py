@@ -1,10 +1,13 @@
 """`import whitebox`: a model in Python, without a server."""
 
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -198,3 +201,22 @@ def test_from_a_folder_of_images_to_a_model(tmp_path):
         == made.predict(picture)
         == whitebox.load(made.package.directory).predict(picture)
     )
+
+
+def test_the_wheel_carries_the_models(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path]
+    source = tmp_path / "source"  # so that nothing is built into the checkout
+    for folder in ("artifacts", "evaluation", "model", "service", "training", "whitebox"):
+        shutil.copytree(ROOT / folder, source / folder)
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    subprocess.run([*build, source], check=True, timeout=300)
+    installed = tmp_path / "installed"
+    ZipFile(next(tmp_path.glob("*.whl"))).extractall(installed)
+    ask = f"import whitebox; print(whitebox.__file__, whitebox.load('mnist-10').predict({str(THREE)!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", ask], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(str(installed))
+    assert "3 with confidence 0.99" in done.stdout
