@@ -152,7 +152,7 @@ def half_bodies(attacker: Attacker) -> None:
 
 def unread_explanations(attacker: Attacker) -> None:
     """330 connections ask for four explanations of 40 images each and read nothing."""
-    attacker.hold(330, _explain(40, close=False) * 4, receive_buffer=4096)
+    attacker.hold(330, _explain(40, close=False, model="mnist-3v5") * 4, receive_buffer=4096)
 
 
 def explained_pictures(attacker: Attacker) -> None:
