@@ -36,19 +36,8 @@ def command_of(kind: str, port: int, seconds: int) -> list[str] | None:
     if kind in ATTACKS:
         return [sys.executable, "-m", "benchmarks.torture.attacks", kind, str(port), str(seconds)]
     url = f"http://127.0.0.1:{port}/v1/models"
-    return [
-        "slowhttptest",
-        "-c",
-        "500",
-        "-r",
-        "250",
-        "-l",
-        str(seconds),
-        "-u",
-        url,
-        "-v",
-        "0",
-    ] + SLOWHTTPTEST[kind]
+    common = ["-c", "500", "-r", "250", "-l", str(seconds), "-v", "0"]
+    return ["slowhttptest", "-u", url, *common, *SLOWHTTPTEST[kind]]
 
 
 def watch(port: int, service: int, kind: str, seconds: int) -> dict[str, Any]:

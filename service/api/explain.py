@@ -72,12 +72,15 @@ async def explain(
     answers.reserve(context, model.engine.numbers(parts, len(decoded.images)))
     if as_figure:
         svg = await threads.run("explain", deadline, lambda: _figure(model.engine, decoded))
+        context.mark("infer")
         return Response(svg, media_type=SVG)
     level = typicality_level(options, settings)
     pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
     found = await threads.run_in_turns("explain", deadline, pieces)
+    answer = {"model": model_ref(model.package), "explanations": list(chain(*found))}
+    response = ArrayJSONResponse(answer)
     context.mark("infer")
-    return ArrayJSONResponse({"model": model_ref(model.package), "explanations": list(chain(*found))})
+    return response
 
 
 def _figure(engine: Engine, decoded: DecodedImages) -> str:

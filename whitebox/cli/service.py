@@ -10,7 +10,6 @@ import typer
 from PIL import Image
 
 from model.attacks.settings import AttackName, AttackSettings, Norm
-from model.explanation_figure import explanation_figure
 from model.package import Label
 from model.package_directory import check_default_model, newest_package
 from service.app import create_tracing, new_state
@@ -20,6 +19,7 @@ from service.codecs.serialization import TracePart, explanations, outputs_of, pr
 from service.errors import Problem
 from service.http.protection.auth import ApiKeys
 from service.inference.engine import Engine, Images
+from service.inference.explaining import figure_of
 from service.server import run_server
 from service.settings import LogLevel, Settings, load_settings
 from service.workers.messages import attack_message
@@ -99,7 +99,7 @@ def explain(
     engine, decoded = _ask("explain", image, model)
     pixels = decoded.images
     if save is not None:
-        _save_figure(engine, pixels, save)
+        save.write_text(figure_of(engine, pixels))
     parts: list[TracePart] = ["shapes", "claims"]
     trace = engine.explain(pixels, outputs_of(parts))
     predicted, level = engine.predict(pixels), load_settings().typicality_level
@@ -108,11 +108,6 @@ def explain(
         print_json(answer)
         return
     _print_explanation(answer)
-
-
-def _save_figure(engine: Engine, pixels: Images, path: Path) -> None:
-    trace = {name: values[0] for name, values in engine.explain(pixels).items()}
-    path.write_text(explanation_figure(pixels[0], trace, engine.labels, engine.shapes_per_class))
 
 
 def attack(
