@@ -28,7 +28,8 @@ def bright_box(
     The images are taken for what they are in a file, multiples of 1/255: 256 two-step values serve all.
     """
     filters = kernels.expand().flatten(0, 1)  # (K, k, k)
-    if not native.serves((images.shape[2], images.shape[3]), kernel=filters.shape[-1]):
+    size = (images.shape[2], images.shape[3])
+    if not native.serves(images.device, size, kernel=filters.shape[-1]):
         pixels = two_step_interval(images, epsilon, steps.terms())
         return Interval(*(bound.flatten(1) for bound in bright_interval(pixels, both_ends(filters))))
     greys = (torch.arange(256) / 255)[None, None, None]  # (1, 1, 1, 256)
@@ -42,7 +43,8 @@ def bright_box(
 def templates(layer: AffineLayer) -> Tensor:
     """Returns `layer.expand()` as (F, P, H * W)."""
     size, (left, right, above, below) = layer.base.shape[-1], layer.padding
-    if not native.serves((above + size + below, left + size + right), shape=size):
+    canvas = (above + size + below, left + size + right)
+    if not native.serves(layer.base.device, canvas, shape=size):
         return layer.expand().flatten(2)
     posed: Tensor = native.Templates.apply(layer.base, layer.poses)  # type: ignore[no-untyped-call]
     return posed
@@ -50,7 +52,7 @@ def templates(layer: AffineLayer) -> Tensor:
 
 def shape_box(bright: Interval, templates: Tensor) -> Interval:
     """Bounds the activations, (N, F) each, from the bright map's (N, H * W) and templates (F, P, H * W)."""
-    if native.matches(templates.shape[1], templates.shape[2]):
+    if native.matches(templates):
         best: Tensor = native.BestMatch.apply(torch.stack(bright), templates)  # type: ignore[no-untyped-call]
     else:
         best = _BestMatch.apply(*bright, templates)  # type: ignore[no-untyped-call]
@@ -93,7 +95,7 @@ def margin_bounds(shapes: Interval, layer: LogicalLayer, classes: Tensor) -> Ten
     """
     count = len(layer.base)
     rows = (layer.base * layer.live).unflatten(1, (count, -1))  # (C, C, S): row, block, place
-    itself = torch.eye(count)[:, :, None]
+    itself = torch.eye(count, device=rows.device)[:, :, None]
     hot, dense = (rows * itself).sum(dim=(1, 2)), rows * (1 - itself)
     centre, reach = (
         half.unflatten(1, (count, -1))  # (N, C, S)
@@ -101,7 +103,7 @@ def margin_bounds(shapes: Interval, layer: LogicalLayer, classes: Tensor) -> Ten
     )
     between = (dense[:, None] - dense).flatten(2).index_select(0, classes)  # (N, C, F), d_t - d_c
     rest = (between * centre.flatten(1)[:, None] - between.abs() * reach.flatten(1)[:, None]).sum(dim=2)
-    mine = torch.arange(len(classes)), classes
+    mine = torch.arange(len(classes), device=classes.device), classes
     there, value = dense.transpose(0, 1).index_select(0, classes), hot[classes, None, None]  # d_c, h_t
     gain = value * centre[mine][:, None] - ((value - there).abs() - there.abs()) * reach[mine][:, None]
     there, value = dense.index_select(0, classes), hot[:, None]  # d_t, h_c

@@ -51,15 +51,17 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(str(path))
 
 
-def serves(images: tuple[int, int], kernel: int = 1, shape: int = 0) -> bool:
-    """Tells whether there is a library, and it can do images, kernels and shapes of these sides."""
+def serves(device: torch.device, images: tuple[int, int], kernel: int = 1, shape: int = 0) -> bool:
+    """Tells whether there is a library, and it can do images, kernels and shapes of these sides there."""
     fits = images == (_SIDE, _SIDE) and kernel <= _LARGEST_KERNEL and shape <= _SIDE and shape % 2 == 0
-    return fits and library() is not None
+    return fits and device.type == "cpu" and library() is not None
 
 
-def matches(poses: int, pixels: int) -> bool:
-    """Tells whether there is a library, and it can match this many poses with maps of this many pixels."""
-    return poses <= 256 and pixels == _SIDE**2 and library() is not None
+def matches(templates: Tensor) -> bool:
+    """Tells whether there is a library, and it can match maps with templates (F, P, H * W)."""
+    _, poses, pixels = templates.shape
+    fits = poses <= 256 and pixels == _SIDE**2
+    return fits and templates.device.type == "cpu" and library() is not None
 
 
 def _cpu() -> bytes:

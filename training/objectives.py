@@ -108,7 +108,7 @@ class Adversarial(Objective):
         lower, upper = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
         moved = images
         if self.random_start:
-            drawn = torch.rand(images.shape, generator=generator)
+            drawn = torch.rand(images.shape, generator=generator).to(images.device)
             moved = torch.clamp(images + epsilon * (2 * drawn - 1), lower, upper)
         for _ in range(self.steps):
             moved = moved.detach().requires_grad_()

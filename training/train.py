@@ -21,6 +21,7 @@ from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.package import write_atomically
 from training.data import Dataset, DataSource
+from training.device import DeviceChoice, find_device
 from training.networks.architectures import Network, build
 from training.objectives import count_correct
 from training.progress import progress_bar
@@ -41,6 +42,7 @@ def train(
     run: Run,
     quiet: bool = False,
     source: DataSource | None = None,
+    device: DeviceChoice = "auto",
 ) -> Run:
     """Trains to the end of the recipe, from the last checkpoint if there is one.
 
@@ -52,12 +54,17 @@ def train(
         run: Where the run is kept.
         quiet: Without a progress bar.
         source: Where the data was read from, for the evaluation.
+        device: Where to compute. A run may go on elsewhere than where it began; its numbers then differ by
+            rounding.
 
     Raises:
         RunError: The directory holds a run with another recipe, seed or data.
+        TrainingError: There is no such device.
     """
+    place = find_device(device)
     _claim_directory(recipe, seed, {"data": dataset, "validation": validation}, source, run)
-    network = _initial_network(recipe, seed)
+    dataset, validation = dataset.to(place), validation.to(place)
+    network = _initial_network(recipe, seed).to(place)
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
@@ -136,7 +143,7 @@ def _step(
 
 def _batches(dataset: Dataset, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(dataset), generator=generator)
-    for chosen in order.split(recipe.batch_size):
+    for chosen in order.to(dataset.images.device).split(recipe.batch_size):
         yield add_noise(dataset.images[chosen], recipe.noise, generator), dataset.classes[chosen]
 
 
@@ -144,7 +151,7 @@ def add_noise(images: Tensor, noise: Noise, generator: torch.Generator) -> Tenso
     """Returns the batch with noise, or as it is: one draw decides for the whole batch."""
     if torch.rand((), generator=generator) >= noise.probability:
         return images
-    drawn = torch.randn(images.shape, generator=generator)
+    drawn = torch.randn(images.shape, generator=generator).to(images.device)
     return (images + noise.mean + noise.std * drawn).clamp(0, 1)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from whitebox.loaded_model import Model
 
 if TYPE_CHECKING:
+    from training.device import DeviceChoice
     from training.run import Run
 
 
@@ -22,6 +23,7 @@ def train(
     epsilon: float | None = None,
     settings: Sequence[str] = (),
     epochs: int | None = None,
+    device: "DeviceChoice" = "auto",
 ) -> "Run":
     """Trains a network, going on where `out` holds a part of the same training; returns the finished run.
 
@@ -36,9 +38,10 @@ def train(
         epsilon: Radius to train for, if the recipe trains for one.
         settings: Values of the recipe, as `--set` takes them: "network.poses=8".
         epochs: Instead of the recipe's.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
 
     Raises:
-        TrainingError: The data cannot be read, or the recipe does not fit it.
+        TrainingError: The data cannot be read, the recipe does not fit it, or there is no such device.
     """
     from training.data import Place
     from training.recipes import Choice, chosen_recipe, select
@@ -48,7 +51,8 @@ def train(
     place = Place(None if data is None else Path(data))
     chosen = chosen_recipe(recipe, None, list(settings), epochs)
     used = select(chosen, place, Choice(classes, size, holdout), epsilon)
-    return run_training(used.recipe, seed, used.train, used.validation, Run(Path(out)), True, used.source)
+    images, run = (used.train, used.validation), Run(Path(out))
+    return run_training(used.recipe, seed, *images, run, quiet=True, source=used.source, device=device)
 
 
 def export(source: "Run | str | Path", out: str | Path) -> Model:

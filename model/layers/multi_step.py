@@ -43,7 +43,7 @@ class MultiStepLayer(nn.Module):
     def project_(self) -> None:
         """Clamps levels, thresholds and scales to their ranges and keeps the plateaus in order."""
         steps = len(self.levels)
-        start = torch.arange(steps) / steps
+        start = torch.arange(steps, device=self.levels.device) / steps
         self.plateaus.copy_(self.plateaus.clamp(-1, 1).cummax(dim=0).values)
         self.levels.clamp_(0.01, 0.99)
         self.thresholds.clamp_(start + _MARGIN / steps, start + (1 - _MARGIN) / steps)

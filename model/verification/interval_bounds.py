@@ -109,10 +109,11 @@ def bright_interval(pixels: Interval, ends: Tensor) -> Interval:
     """Bounds the bright map (N, 1, H, W) given the two-step map's bounds and `both_ends(kernels)`."""
     side = ends.shape[-1]
     boxes = torch.cat([pixels.lower + pixels.upper, pixels.upper - pixels.lower], dim=1) / 2  # (N, 2, H, W)
+    at_once = _IMAGES_IN_CACHE if boxes.device.type == "cpu" else len(boxes)
     best = torch.cat(
         [
             _largest(F.conv2d(piece, ends, padding=side // 2).unflatten(1, (2, -1)))
-            for piece in boxes.split(_IMAGES_IN_CACHE)
+            for piece in boxes.split(at_once)
         ]
     )  # (N, 2, H, W)
     lower, upper = (best / side).relu().split(1, dim=1)

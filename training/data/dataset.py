@@ -1,7 +1,7 @@
 """Labelled images in memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -66,6 +66,10 @@ class Dataset:
         images = (self.images[:limit, 0] * 255).round().byte().numpy()
         targets = np.asarray(self.labels)[self.classes[:limit].numpy()]
         return Dataset.from_arrays(images, targets, self.labels, f"{self.source}, first {limit}")
+
+    def to(self, device: torch.device) -> "Dataset":
+        """Returns the data set in a device's memory."""
+        return replace(self, images=self.images.to(device), classes=self.classes.to(device))
 
     def origin(self) -> dict[str, Any]:
         """Returns source, number and digest as plain JSON values, for cards and run directories."""

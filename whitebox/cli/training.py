@@ -4,7 +4,7 @@ What needs torch is imported when a command runs, so that `whitebox serve` and `
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Column, Table
@@ -31,6 +31,7 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
 ]
+Device = Literal["auto", "cpu", "cuda"]
 Holdout = Annotated[
     float,
     typer.Option(min=0.01, max=0.5, help="Share of --data held out where it has no test part of its own."),
@@ -51,6 +52,9 @@ def train(
     data_dir: DataDir = None,
     sample: Sample = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    device: Annotated[
+        Device, typer.Option(help="Where to compute; auto is a GPU where there is one.")
+    ] = "auto",
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +79,7 @@ def train(
         run = Run(out or _default_run(selected.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
             images = selected.train, selected.validation
-            run_training(selected.recipe, seed, *images, run, source=selected.source)
+            run_training(selected.recipe, seed, *images, run, source=selected.source, device=device)
     _show_run(run, len(selected.train), as_json)
 
 
