@@ -1,7 +1,7 @@
 """Interval bounds in the form that trains fastest, their gradients written by hand.
 
 Values and gradients are those of model/verification/interval_bounds.py, as the tests show. A maximum's
-gradient touches its winners only (envelope theorem), so training/native.c computes the responses without a
+gradient touches its winners only (envelope theorem), so training/native computes the responses without a
 graph, a few in the cache at a time, and keeps only which of them won for the backward pass.
 """
 

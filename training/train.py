@@ -65,21 +65,33 @@ def train(
     _claim_directory(recipe, seed, {"data": dataset, "validation": validation}, source, run)
     dataset, validation = dataset.to(place), validation.to(place)
     network = _initial_network(recipe, seed).to(place)
+    _train_on(network, recipe, seed, dataset, validation, run, quiet)
+    write_atomically(run.network, save(network.state_dict()))
+    return run
+
+
+def _train_on(
+    network: Network,
+    recipe: Recipe,
+    seed: int,
+    dataset: Dataset,
+    validation: Dataset,
+    run: Run,
+    quiet: bool,
+) -> None:
+    """Trains from the run's checkpoint, or from the network as it is, to the end of the recipe."""
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = -(-len(dataset) // recipe.batch_size)
     with progress_bar(quiet) as progress, _threads(recipe, dataset):
         task = progress.add_task("", total=recipe.epochs * steps, completed=epochs_done * steps, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             metrics = _Epoch(epoch + 1)
-            for step, batch in enumerate(_batches(dataset, recipe, generator)):
-                metrics.add(*_step(network, optimizer, recipe, batch, epoch + step / steps, generator))
+            for trained in _steps(network, optimizer, recipe, dataset, seed, epoch):
+                metrics.add(*trained)
                 progress.update(task, advance=1, description=metrics.title(recipe), numbers=metrics.numbers())
             line = {**metrics.line(), **_validation_metrics(network, recipe, validation, epoch + 1)}
             _finish_epoch(run, line, _state(network, optimizer, epoch + 1))
-    write_atomically(run.network, save(network.state_dict()))
-    return run
 
 
 def _initial_network(recipe: Recipe, seed: int) -> Network:
@@ -118,6 +130,21 @@ def _matmul_precision(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _steps(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    dataset: Dataset,
+    seed: int,
+    epoch: int,
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """Takes the steps of an epoch, yielding of each what `_step` returns."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    steps = -(-len(dataset) // recipe.batch_size)
+    for step, batch in enumerate(_batches(dataset, recipe, generator)):
+        yield _step(network, optimizer, recipe, batch, epoch + step / steps, generator)
 
 
 def _step(

@@ -25,34 +25,32 @@ def train(
     epochs: int | None = None,
     device: "DeviceChoice" = "auto",
 ) -> "Run":
-    """Trains a network, going on where `out` holds a part of the same training; returns the finished run.
+    """Trains a network, from where `out` holds a part of the same training; returns the finished run.
 
     Args:
         data: A folder with a subfolder a class, a directory of IDX files or an .npz file; None for MNIST.
-        recipe: Name of the recipe: `whitebox train --list` shows them.
+        recipe: Its name: `whitebox train --list` shows them.
         out: The run's directory.
         seed: Of all randomness.
         classes: Only these classes of `data`, in this order.
-        size: Height and width to bring the images of a folder to; default: theirs.
-        holdout: Share of `data` that is held out where it has no test part of its own.
+        size: Height and width for the images of a folder.
+        holdout: Share of `data` held out for a test, where it has no test part.
         epsilon: Radius to train for, if the recipe trains for one.
         settings: Values of the recipe, as `--set` takes them: "network.poses=8".
         epochs: Instead of the recipe's.
-        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        device: Where to compute; "auto" is a GPU where there is one.
 
     Raises:
-        TrainingError: The data cannot be read, the recipe does not fit it, or there is no such device.
+        TrainingError: Data, recipe and device do not fit together.
     """
     from training.data import Place
     from training.recipes import Choice, chosen_recipe, select
     from training.run import Run
     from training.train import train as run_training
 
-    place = Place(None if data is None else Path(data))
-    chosen = chosen_recipe(recipe, None, list(settings), epochs)
-    used = select(chosen, place, Choice(classes, size, holdout), epsilon)
-    images, run = (used.train, used.validation), Run(Path(out))
-    return run_training(used.recipe, seed, *images, run, quiet=True, source=used.source, device=device)
+    place, choice = Place(None if data is None else Path(data)), Choice(classes, size, holdout)
+    used = select(chosen_recipe(recipe, None, list(settings), epochs), place, choice, epsilon)
+    return run_training(used.recipe, seed, *used.images, Run(Path(out)), True, used.source, device)
 
 
 def export(source: "Run | str | Path", out: str | Path) -> Model:

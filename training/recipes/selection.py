@@ -40,6 +40,11 @@ class Selection(NamedTuple):
     source: DataSource | None = None
     notes: Sequence[str] = ()
 
+    @property
+    def images(self) -> tuple[Dataset, Dataset]:
+        """What is trained on, and what is validated with."""
+        return self.train, self.validation
+
 
 def select(recipe: ChosenRecipe, place: Place, choice: Choice, epsilon: float | None) -> Selection:
     """Returns MNIST for the recipe's own labels, or the images of `place.data` and the recipe fitted to them.

@@ -31,7 +31,9 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
 ]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto is a GPU where there is one.")
+]
 Holdout = Annotated[
     float,
     typer.Option(min=0.01, max=0.5, help="Share of --data held out where it has no test part of its own."),
@@ -52,9 +54,7 @@ def train(
     data_dir: DataDir = None,
     sample: Sample = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    device: Annotated[
-        Device, typer.Option(help="Where to compute; auto is a GPU where there is one.")
-    ] = "auto",
+    device: Device = "auto",
     list_recipes: Annotated[bool, typer.Option("--list", help="Show all recipes and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -78,8 +78,7 @@ def train(
             inform(note)
         run = Run(out or _default_run(selected.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
-            images = selected.train, selected.validation
-            run_training(selected.recipe, seed, *images, run, source=selected.source, device=device)
+            run_training(selected.recipe, seed, *selected.images, run, source=selected.source, device=device)
     _show_run(run, len(selected.train), as_json)
 
 
