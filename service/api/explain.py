@@ -1,6 +1,5 @@
 """POST /v1/explain."""
 
-from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -21,10 +20,9 @@ from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of
 from service.errors import invalid_at
-from service.http.responses import ArrayJSONResponse
-from service.http.routing import JSONRoute, require_json_or_image
+from service.http.routing import JSON, JSONRoute, require_json_or_image
 from service.inference.engine import Engine
-from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of
+from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of, written
 from service.settings import Settings
 
 SVG = "image/svg+xml"
@@ -77,10 +75,10 @@ async def explain(
     level = typicality_level(options, settings)
     pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
     found = await threads.run_in_turns("explain", deadline, pieces)
-    answer = {"model": model_ref(model.package), "explanations": list(chain(*found))}
-    response = ArrayJSONResponse(answer)
     context.mark("infer")
-    return response
+    content = await written(threads, deadline, found, model=model_ref(model.package))
+    context.mark("answer")
+    return Response(content, media_type=JSON)
 
 
 def _figure(engine: Engine, decoded: DecodedImages) -> str:

@@ -1,6 +1,5 @@
 """POST /v1/models/{name}:predict and :explain, as KServe's V1 protocol has them."""
 
-from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
@@ -22,9 +21,9 @@ from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
 from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions
 from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse
-from service.http.routing import AnyMediaTypeRoute
+from service.http.routing import JSON, AnyMediaTypeRoute
 from service.inference.engine import Engine
-from service.inference.explaining import explained
+from service.inference.explaining import explained, written
 from service.settings import Settings
 
 router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)
@@ -93,9 +92,10 @@ async def v1_explain(
     answers.reserve(context, engine.numbers(outputs_of(TRACE_PARTS), len(decoded.images)))
     pieces = explained(engine, decoded, settings.typicality_level, TRACE_PARTS)
     found = await threads.run_in_turns("explain", deadline, pieces)
-    response = ArrayJSONResponse({"explanations": list(chain.from_iterable(found))})
     context.mark("infer")
-    return response
+    content = await written(threads, deadline, found)
+    context.mark("answer")
+    return Response(content, media_type=JSON)
 
 
 async def _decode(

@@ -42,7 +42,7 @@ NestedImage = Annotated[
 ]
 
 # Images with fewer pixels in all are decoded on the event loop; more in pieces of about so many.
-_QUICK_PIXELS = 2**16
+_QUICK_PIXELS = 2**13
 _PIECE_PIXELS = 2**21
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.budgets import SMALL_BODY
 from service.errors import InternalError, Problem, ServiceStopping
 from service.http.body import replayed
 from service.http.context import REQUEST_ID, RequestContext
@@ -32,6 +33,7 @@ _SAFE_HEADERS = (
 _QUEUE_FULL = rendered(QUEUE_FULL)
 _COUNT_QUEUE_FULL = metrics.REJECTIONS.labels(QUEUE_FULL.slug).inc
 _JSON = (b"content-type", b"application/json")
+_EXPLAIN = "explain"  # /v1/explain, and :explain of KServe's V1
 
 # Takes the scope, the whole body and the context of a POST; returns the JSON of a 200, or raises a Problem.
 Handler = Callable[[Scope, bytes, RequestContext], Awaitable[bytes]]
@@ -124,6 +126,8 @@ class RequestMiddleware:
         context.mark("read")
         self._admission.begin(path, context)
         if handler is None:
+            if len(body) > SMALL_BODY and path.endswith(_EXPLAIN):
+                self._answers.refuse_early()
             await self._app(scope, replayed(body, receive), response.send)
             return
         content = await handler(scope, body, context)

@@ -6,10 +6,11 @@ https://fastapi.tiangolo.com/how-to/custom-request-and-route/
 
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from fastapi import Response
+from fastapi import Response, params
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from service.budgets import SMALL_BODY, Budgets
@@ -30,8 +31,10 @@ class JSONRequest(Request):
     _values: Any = None
     _error: JSONDecodeError | None = None
 
-    async def parse(self) -> None:
-        """Parses the body, in a thread if it is large.
+    async def parse(self, schema: TypeAdapter[Any]) -> None:
+        """Parses the body by a schema, in a thread if it is large.
+
+        What does not validate is left to FastAPI, which tells why.
 
         Raises:
             Problem: It has too many values, or there is no thread for it in time.
@@ -39,15 +42,18 @@ class JSONRequest(Request):
         body, state = await self.body(), self.app.state
         budgets: Budgets = state.budgets
         deadline = get_context(self).deadline(budgets.request_timeout_ms / 1000)
+
+        def validated() -> Any:  # noqa: ANN401 (whatever JSON can hold)
+            return _validated(schema, parse_values(body, budgets))
+
         try:
-            self._values = await state.threads.run_or_here(
-                len(body) <= SMALL_BODY, "parse", deadline, lambda: parse_values(body, budgets)
-            )
+            is_small = len(body) <= SMALL_BODY
+            self._values = await state.threads.run_or_here(is_small, "parse", deadline, validated)
         except ValueError as error:
             self._error = JSONDecodeError(str(error), "", 0)
 
     async def json(self) -> Any:  # noqa: ANN401 (as the base class has it)
-        """Returns the body's values.
+        """Returns what the body holds, an instance of the schema if it is one.
 
         Raises:
             JSONDecodeError: It is not JSON.
@@ -63,11 +69,12 @@ class JSONRoute(APIRoute):
     def get_route_handler(self) -> RouteHandler:
         """Returns FastAPI's handler, given a `JSONRequest`."""
         handle = super().get_route_handler()
+        schema = _schema_of_body(self.endpoint)
 
         async def handle_json(request: Request) -> Response:
             own = JSONRequest(request.scope, request.receive)
             if media_type(own) == JSON and await own.body():
-                await own.parse()
+                await own.parse(schema)
             return await handle(own)
 
         return handle_json
@@ -92,6 +99,21 @@ class AnyMediaTypeRoute(JSONRoute):
             return await handle(Request({**request.scope, "headers": headers}, request.receive))
 
         return handle_as_json
+
+
+def _schema_of_body(endpoint: Callable[..., Any]) -> TypeAdapter[Any]:
+    """Returns the schema of the parameter `body` of a route, without what FastAPI is told of it."""
+    body = get_type_hints(endpoint, include_extras=True).get("body", Any)
+    inner, *metadata = get_args(body) if get_origin(body) is Annotated else [body]
+    kept = [each for each in metadata if not isinstance(each, params.Body)]
+    return TypeAdapter(Annotated[inner, *kept] if kept else inner)
+
+
+def _validated(schema: TypeAdapter[Any], values: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)
+    try:
+        return schema.validate_python(values)
+    except ValidationError:
+        return values
 
 
 async def require_json(request: Request) -> None:

@@ -1,13 +1,15 @@
 """Explanations of a request's images, in pieces that take turns with those of other requests."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 from orjson import Fragment
 
 from model.explanation_figure import explanation_figure
 from service.codecs.json_images import DecodedImages
-from service.codecs.serialization import TracePart, explanations, outputs_of, to_json
+from service.codecs.serialization import JSONObject, TracePart, explanations, outputs_of, to_json
+from service.http.protection.threads import Threads
 from service.inference.engine import AT_ONCE, Engine, Images
 
 FIGURE_OUTPUTS = ("logits", "two_step", "bright", "templates", "contributions")
@@ -19,8 +21,8 @@ def explained(
     level: float,
     parts: Sequence[TracePart],
     as_png: bool = False,
-) -> Iterator[Callable[[], list[Fragment]]]:
-    """Returns pieces of work, each of which returns the `Explanation`s of some images, written as JSON."""
+) -> Iterator[Callable[[], list[JSONObject]]]:
+    """Returns pieces of work, each of which returns the `Explanation`s of some images."""
     for start in range(0, len(decoded.images), AT_ONCE):
         piece = decoded.part(start, start + AT_ONCE)
         yield partial(_explain, engine, piece, level, parts, as_png)
@@ -34,8 +36,17 @@ def figure_of(engine: Engine, images: Images) -> str:
 
 def _explain(
     engine: Engine, decoded: DecodedImages, level: float, parts: Sequence[TracePart], as_png: bool
-) -> list[Fragment]:
+) -> list[JSONObject]:
     trace = engine.explain(decoded.images, outputs_of(parts))
     predicted = engine.predict(decoded.images)
-    found = explanations(engine.labels, trace, predicted, level, decoded, parts, as_png)
-    return [Fragment(to_json(explanation)) for explanation in found]
+    return explanations(engine.labels, trace, predicted, level, decoded, parts, as_png)
+
+
+async def written(
+    threads: Threads, deadline: float, found: Iterable[Sequence[JSONObject]], **answer: object
+) -> bytes:
+    """Returns an answer whose `explanations` are those found in pieces, as JSON; each takes its turn."""
+    pieces = [partial(to_json, explanation) for explanation in chain.from_iterable(found)]
+    fragments = list(map(Fragment, await threads.run_in_turns("write", deadline, pieces)))
+    whole = answer | {"explanations": fragments}
+    return await threads.run("write", deadline, lambda: to_json(whole))

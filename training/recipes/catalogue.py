@@ -42,7 +42,7 @@ CERTIFIED = Recipe(
         poses=13,
         shape_scatter=3.0,
     ),
-    epochs=60,
+    epochs=180,
     batch_size=200,
     learning_rate=1e-2,
     schedule=OneCycle(warm_up=0.2, start=0.02),
@@ -50,6 +50,7 @@ CERTIFIED = Recipe(
     noise=NO_NOISE,
     objective=Certified(),
     start={"two_step.thresholds": (0.35, 0.6)},
+    rates={"logical.base": 4.0},
 )
 # Chosen as well: docs/results/certified-10-training-log.json.
 _TEN_SMALL_SHAPES = replace(
@@ -59,20 +60,27 @@ _TEN_SMALL_SHAPES = replace(
     shapes_per_class=10,
     shape_size=12,
     poses=20,
-    shape_scatter=3.0,
+    shape_scatter=5.0,
 )
 CERTIFIED_10 = replace(
     CERTIFIED,
     name="certified-10",
     title="certified, ten digits",
     network=_TEN_SMALL_SHAPES,
-    epochs=30,
-    learning_rate=8e-3,
+    epochs=80,
+    learning_rate=5e-3,
     schedule=OneCycle(warm_up=0.1, start=0.02),
     objective=Certified(warm_up=0.0, ramp=0.25),
     start={"two_step.thresholds": (0.42, 0.52)},
-    rates={"affine.poses": 4.0, "logical.base": 4.0},
+    rates={"logical.base": 12.0},
     matmul_precision="medium",
+)
+CERTIFIED_10_LARGE = replace(
+    CERTIFIED_10,
+    name="certified-10-large",
+    title="certified, ten digits, 95,926 parameters",
+    network=replace(_TEN_SMALL_SHAPES, shapes_per_class=35),
+    epochs=44,
 )
 
 FASHION_LABELS = (
@@ -93,8 +101,10 @@ FASHION_CERTIFIED = replace(
     CERTIFIED_10,
     name="fashion-certified",
     title="certified, Fashion-MNIST",
-    network=replace(_TEN_SMALL_SHAPES, labels=FASHION_LABELS, steps=4),
+    network=replace(_TEN_SMALL_SHAPES, labels=FASHION_LABELS, steps=4, shape_scatter=3.0),
     epochs=16,
+    learning_rate=8e-3,
+    rates={"affine.poses": 4.0, "logical.base": 4.0},
     objective=Certified(epsilon=0.09, warm_up=0.0, ramp=0.25, measured_at=0.1),
     start={},
 )
@@ -166,7 +176,7 @@ _ABLATIONS = (
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, FASHION, FASHION_CERTIFIED),
+        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
         *_BASELINES,
         *_ABLATIONS,
     )

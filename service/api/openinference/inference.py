@@ -160,7 +160,7 @@ async def v2_model_infer(
     context.mark("infer")
     response = await threads.run_or_here(
         numbers <= _FEW_NUMBERS,
-        "explain",
+        "write",
         deadline,
         lambda: infer_response(model.package, body.id, requested, tensors),
     )

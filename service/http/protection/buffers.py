@@ -16,6 +16,7 @@ _SMALL_ANSWER = 128 * 2**10
 # Beyond this much of a refused body the client is cut off instead of read to its end.
 _MAX_DRAINED = 128 * 2**20
 _BYTES_A_NUMBER = 10
+_NEARLY_FULL = 15 / 16
 _CLOSE = {"Connection": "close"}  # what is left of the body is not read
 _RETRY = {"Retry-After": "1"}
 
@@ -119,6 +120,15 @@ class OutputBuffers:
 
     def _used(self) -> int:
         return self._made + self._unread()
+
+    def refuse_early(self) -> None:
+        """Refuses a large explain request before it is parsed, if there is next to no room for its answer.
+
+        Raises:
+            BuffersFull: So it is.
+        """
+        if self._used() > self._most * _NEARLY_FULL:
+            raise BuffersFull("Answers that others have to read leave no room for this one.", headers=_RETRY)
 
     def reserve(self, context: RequestContext, numbers: int) -> None:
         """Reserves room for an answer before it is computed, until its request ends.

@@ -5,6 +5,7 @@ and the parser's callbacks alone; HTTP is still read by uvicorn (docs/decisions/
 """
 
 import asyncio
+import socket
 from collections import Counter, deque
 from typing import Any
 
@@ -19,6 +20,12 @@ from service.telemetry.logs import NO_REQUEST, current_request_id
 # A read brings up to 256 KiB, ten thousand small requests: what is too much is noticed after so many bytes.
 _SLICE = 16 * 2**10
 _SWEEP_SECONDS = 1.0
+# What the system holds of an answer counts as read; left alone it would hold 4 MB for each connection.
+_SEND_BUFFER = 128 * 2**10
+
+
+class _TooManyAheadError(Exception):
+    """A client sends more requests ahead than are allowed."""
 
 
 class Connections:
@@ -94,6 +101,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
         self._head_since = self.loop.time()
+        if (own := transport.get_extra_info("socket")) is not None:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         try:
             self._connections.add(self)
         except TooManyConnections as problem:
@@ -119,14 +128,25 @@ class Connection(HttpToolsProtocol):
                 return
             if self._not_handed_over > self._budgets.max_head_bytes:
                 self._refuse(HeadTooLarge(f"It has more than {self._budgets.max_head_bytes} bytes."))
-            elif len(self.pipeline) >= self._budgets.max_pipelined_requests:
-                self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A head begins; one too many ends the parsing, so that what comes behind it costs nothing."""
+        if self._is_too_far_ahead:
+            raise _TooManyAheadError
         super().on_message_begin()
         self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         self._head_since = self.loop.time()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what cannot be parsed, or cuts off who sends too much ahead."""
+        if self._is_too_far_ahead:
+            self.transport.abort()
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def _is_too_far_ahead(self) -> bool:
+        return bool(len(self.pipeline) >= self._budgets.max_pipelined_requests)
 
     def on_headers_complete(self) -> None:
         """A head is complete."""

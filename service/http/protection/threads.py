@@ -17,20 +17,24 @@ from service.errors import DeadlineExceeded, QueueFull
 from service.telemetry import metrics
 
 Result = TypeVar("Result")
-Kind = Literal["parse", "unpack", "explain"]
+Kind = Literal["parse", "unpack", "explain", "write"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+# JSON is read and written without letting go of the interpreter: a second thread would gain nothing, and
+# every one more that waits for it keeps the event loop waiting longer (docs/threat-model.md).
+_HOLD_THE_INTERPRETER: tuple[Kind, ...] = ("parse", "write")
 
 
 class Threads:
-    """Runs work of each kind in threads of its own.
+    """Runs work of each kind in threads of its own; what holds the interpreter, in one.
 
     Args:
-        threads: Of each kind.
+        threads: Of each other kind.
         queue: Requests of one kind that may wait for a thread.
     """
 
     def __init__(self, threads: int, queue: int) -> None:
         self._pools = {kind: ThreadPoolExecutor(threads, thread_name_prefix=kind) for kind in _KINDS}
+        self._pools |= dict.fromkeys(_HOLD_THE_INTERPRETER, ThreadPoolExecutor(1, thread_name_prefix="JSON"))
         self._requests = dict.fromkeys(_KINDS, 0)
         self._most = threads + queue
         for kind in _KINDS:
