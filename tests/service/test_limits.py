@@ -156,6 +156,44 @@ def test_who_reads_no_answer_is_neither_worked_for_nor_waited_for(limited, three
     assert last == 200
 
 
+def unread_explanation(connection: socket.socket, image: list[list[float]], images: int) -> None:
+    """Asks for an explanation and reads nothing of it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = json.dumps({"images": [image] * images}).encode()
+    connection.sendall(whole_request(body, start=b"POST /v1/explain HTTP/1.1"))
+
+
+def buffered_answers(client: httpx.Client) -> float:
+    """Returns the bytes of answers that are made or unread."""
+    return metric(client, "whitebox_budget_used", budget="buffered output bytes")
+
+
+def test_an_answer_that_the_system_holds_for_a_client_counts_as_unread(limited, three):
+    client, _ = limited
+    read = len(client.post("/v1/explain", json={"images": [three] * 30}).content)
+    with connect(client) as connection:
+        unread_explanation(connection, three, 30)
+        time.sleep(1.5)
+        assert buffered_answers(client) > read - MIB
+
+
+def test_while_unread_answers_leave_no_room_large_explain_requests_are_refused_unparsed(limited, three):
+    client, _ = limited
+    invalid = json.dumps({"images": [three] * 20, "no such field": 1})
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/v1/explain", content=invalid, headers=headers).status_code == 422
+    with ExitStack() as unread:
+        for images in [20] * 15 + [6] * 20:
+            unread_explanation(unread.enter_context(connect(client)), three, images)
+            time.sleep(0.05)
+            if buffered_answers(client) > 30.2 * MIB:
+                break
+        refused = client.post("/v1/explain", content=invalid, headers=headers)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert predicts(client, three)
+
+
 @pytest.mark.parametrize("begin", [b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /"])
 def test_a_head_without_end_is_refused(limited, begin):
     with connect(limited[0]) as connection:
