@@ -20,9 +20,10 @@ from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of
 from service.errors import invalid_at
+from service.http.responses import written
 from service.http.routing import JSON, JSONRoute, require_json_or_image
 from service.inference.engine import Engine
-from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of, written
+from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of
 from service.settings import Settings
 
 SVG = "image/svg+xml"

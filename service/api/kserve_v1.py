@@ -20,10 +20,10 @@ from service.budgets import MOST_IMAGES
 from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
 from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions
 from service.http.protection.threads import Threads
-from service.http.responses import ArrayJSONResponse
+from service.http.responses import ArrayJSONResponse, written
 from service.http.routing import JSON, AnyMediaTypeRoute
 from service.inference.engine import Engine
-from service.inference.explaining import explained, written
+from service.inference.explaining import explained
 from service.settings import Settings
 
 router = APIRouter(tags=["KServe V1"], route_class=AnyMediaTypeRoute, responses=V1_ERRORS)

@@ -1,15 +1,11 @@
 """Explanations of a request's images, in pieces that take turns with those of other requests."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain
-
-from orjson import Fragment
 
 from model.explanation_figure import explanation_figure
 from service.codecs.json_images import DecodedImages
-from service.codecs.serialization import JSONObject, TracePart, explanations, outputs_of, to_json
-from service.http.protection.threads import Threads
+from service.codecs.serialization import JSONObject, TracePart, explanations, outputs_of
 from service.inference.engine import AT_ONCE, Engine, Images
 
 FIGURE_OUTPUTS = ("logits", "two_step", "bright", "templates", "contributions")
@@ -40,13 +36,3 @@ def _explain(
     trace = engine.explain(decoded.images, outputs_of(parts))
     predicted = engine.predict(decoded.images)
     return explanations(engine.labels, trace, predicted, level, decoded, parts, as_png)
-
-
-async def written(
-    threads: Threads, deadline: float, found: Iterable[Sequence[JSONObject]], **answer: object
-) -> bytes:
-    """Returns an answer whose `explanations` are those found in pieces, as JSON; each takes its turn."""
-    pieces = [partial(to_json, explanation) for explanation in chain.from_iterable(found)]
-    fragments = list(map(Fragment, await threads.run_in_turns("write", deadline, pieces)))
-    whole = answer | {"explanations": fragments}
-    return await threads.run("write", deadline, lambda: to_json(whole))
