@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
 
 _LOGGER = logging.getLogger("service")
-# How long a thread that explains keeps the event loop waiting for the interpreter: at Python's own 5 ms, and
-# several waits a prediction, two such threads let 40 predictions a second through (docs/threat-model.md).
+# How long a thread in Python code may keep the event loop waiting for the interpreter; Python's own is 5 ms.
+# Alone it did not help against explanations that nobody reads; the rest of what did was measured with it.
 _SWITCH_SECONDS = 5e-4
 
 

@@ -82,7 +82,7 @@ def _train_on(
     """Trains from the run's checkpoint, or from the network as it is, to the end of the recipe."""
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
-    steps = -(-len(dataset) // recipe.batch_size)
+    steps = _steps_of_an_epoch(recipe, dataset)
     with progress_bar(quiet) as progress, _threads(recipe, dataset):
         task = progress.add_task("", total=recipe.epochs * steps, completed=epochs_done * steps, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
@@ -132,6 +132,10 @@ def _matmul_precision(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def _steps_of_an_epoch(recipe: Recipe, dataset: Dataset) -> int:
+    return -(-len(dataset) // recipe.batch_size)
+
+
 def _steps(
     network: Network,
     optimizer: torch.optim.Optimizer,
@@ -142,7 +146,7 @@ def _steps(
 ) -> Iterator[tuple[float, Tensor, Tensor]]:
     """Takes the steps of an epoch, yielding of each what `_step` returns."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    steps = -(-len(dataset) // recipe.batch_size)
+    steps = _steps_of_an_epoch(recipe, dataset)
     for step, batch in enumerate(_batches(dataset, recipe, generator)):
         yield _step(network, optimizer, recipe, batch, epoch + step / steps, generator)
 

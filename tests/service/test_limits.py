@@ -129,20 +129,30 @@ def test_half_bodies_together_hold_no_more_than_is_allowed(limited, three):
         ).is_success
 
 
+def unread_explanation(
+    connection: socket.socket, image: list[list[float]], images: int, times: int = 1
+) -> None:
+    """Asks for an explanation, so many times, and reads nothing."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    body = json.dumps({"images": [image] * images}).encode()
+    connection.sendall(whole_request(body, start=b"POST /v1/explain HTTP/1.1") * times)
+
+
+def buffered_answers(client: httpx.Client) -> float:
+    """Returns the bytes of answers that are made or unread."""
+    return metric(client, "whitebox_budget_used", budget="buffered output bytes")
+
+
 def test_who_reads_no_answer_is_neither_worked_for_nor_waited_for(limited, three):
     client, process = limited
-    explain = json.dumps({"images": [three] * 40}).encode()
     before = megabytes(process)
     with ExitStack() as unread:
         for _ in range(12):
-            connection = unread.enter_context(connect(client))
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(whole_request(explain, start=b"POST /v1/explain HTTP/1.1") * 4)
+            unread_explanation(unread.enter_context(connect(client)), three, 40, times=4)
         time.sleep(1.5)
         assert all(predicts(client, three) for _ in range(20))
         assert megabytes(process) < before + 150
-        used = metric(client, "whitebox_budget_used", budget="buffered output bytes")
-        assert 0 < used <= 40 * MIB
+        assert 0 < buffered_answers(client) <= 40 * MIB
         for _ in range(20):
             time.sleep(0.5)
             if metric(client, "whitebox_rejections_total", reason="answer-unread") >= 1:
@@ -154,18 +164,6 @@ def test_who_reads_no_answer_is_neither_worked_for_nor_waited_for(limited, three
             break
         time.sleep(0.25)
     assert last == 200
-
-
-def unread_explanation(connection: socket.socket, image: list[list[float]], images: int) -> None:
-    """Asks for an explanation and reads nothing of it."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    body = json.dumps({"images": [image] * images}).encode()
-    connection.sendall(whole_request(body, start=b"POST /v1/explain HTTP/1.1"))
-
-
-def buffered_answers(client: httpx.Client) -> float:
-    """Returns the bytes of answers that are made or unread."""
-    return metric(client, "whitebox_budget_used", budget="buffered output bytes")
 
 
 def test_an_answer_that_the_system_holds_for_a_client_counts_as_unread(limited, three):

@@ -128,7 +128,7 @@ class OutputBuffers:
             BuffersFull: So it is.
         """
         if self._used() > self._most * _NEARLY_FULL:
-            raise BuffersFull("Answers that others have to read leave no room for this one.", headers=_RETRY)
+            raise _no_room()
 
     def reserve(self, context: RequestContext, numbers: int) -> None:
         """Reserves room for an answer before it is computed, until its request ends.
@@ -145,7 +145,7 @@ class OutputBuffers:
         if (size := numbers * _BYTES_A_NUMBER) <= _SMALL_ANSWER:
             return
         if self._used() + size > self._most:
-            raise BuffersFull("Answers that others have to read leave no room for this one.", headers=_RETRY)
+            raise _no_room()
         self._made += size
         context.reserved_output += size
 
@@ -153,6 +153,10 @@ class OutputBuffers:
         """Ends the reservation of a request."""
         self._made -= context.reserved_output
         context.reserved_output = 0
+
+
+def _no_room() -> BuffersFull:
+    return BuffersFull("Answers that others have to read leave no room for this one.", headers=_RETRY)
 
 
 async def _receive_part(receive: Receive) -> Message:

@@ -33,8 +33,9 @@ class Threads:
     """
 
     def __init__(self, threads: int, queue: int) -> None:
-        self._pools = {kind: ThreadPoolExecutor(threads, thread_name_prefix=kind) for kind in _KINDS}
-        self._pools |= dict.fromkeys(_HOLD_THE_INTERPRETER, ThreadPoolExecutor(1, thread_name_prefix="JSON"))
+        self._pools = dict.fromkeys(_HOLD_THE_INTERPRETER, ThreadPoolExecutor(1, thread_name_prefix="JSON"))
+        for kind in set(_KINDS).difference(self._pools):
+            self._pools[kind] = ThreadPoolExecutor(threads, thread_name_prefix=kind)
         self._requests = dict.fromkeys(_KINDS, 0)
         self._most = threads + queue
         for kind in _KINDS:
