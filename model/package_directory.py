@@ -11,6 +11,11 @@ def package_directories(directory: Path) -> list[tuple[str, str, Path]]:
     return [(path.parent.name, path.name, path) for path in paths if is_package_path(path)]
 
 
+def signature_file(directory: Path) -> Path:
+    """Returns where the signature of a package NAME/VERSION/ is, whether it is there or not."""
+    return directory.with_name(f"{directory.name}.sig")
+
+
 def newest_package(directory: Path, name: str) -> ModelPackage:
     """Opens the newest version of a model in a directory of NAME/VERSION/.
 

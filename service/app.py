@@ -1,9 +1,11 @@
 """The application: `create_app(settings)`; importing this module loads no model."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
@@ -25,6 +27,7 @@ from service.http.protection.threads import Threads
 from service.http.unknown import refuse_unknown_query_parameters
 from service.inference.batcher import QueueLimit
 from service.inference.model_repository import ModelRepository
+from service.inference.package_trial import PackageTrial
 from service.lifespan import running
 from service.settings import Settings, SettingsError
 from service.telemetry.metrics import Exposition
@@ -150,11 +153,27 @@ def _include_routes(app: FastAPI, security: list[Any], metrics_need_key: bool) -
     app.router.routes.extend(page.ROUTES)
 
 
+def _package_trial(settings: Settings) -> Callable[[], PackageTrial]:
+    """Returns how packages are tried.
+
+    Raises:
+        SettingsError: They have to be signed, and the key or the extra [signing] is not there.
+    """
+    key = settings.package_public_key
+    if key is not None and not key.is_file():
+        raise SettingsError(f"{key} (WHITEBOX_PACKAGE_PUBLIC_KEY) is no file.")
+    if key is not None and find_spec("model_signing") is None:
+        raise SettingsError(
+            "WHITEBOX_PACKAGE_PUBLIC_KEY needs the extra [signing]; install it or unset the variable."
+        )
+    return partial(PackageTrial, settings.model_trial_seconds, key)
+
+
 def new_state(settings: Settings) -> ServiceState:
     """Returns what a service holds before it starts; no model is loaded yet."""
     limit = QueueLimit(settings.max_waiting_images)
     models = ModelRepository(
-        settings.models_dir, settings.default_model, limit, settings.model_trial_seconds, settings.state_dir
+        settings.models_dir, settings.default_model, limit, _package_trial(settings), settings.state_dir
     )
     attacks = WorkerPool("attacks", settings.attack_workers, settings.attack_queue)
     certificates = WorkerPool("certificates", settings.certify_workers, settings.certify_queue)

@@ -54,6 +54,10 @@ class Settings(Budgets):
     model_trial_seconds: float = Field(
         default=30.0, gt=0, description="What a package may take when it is tried before it is loaded."
     )
+    package_public_key: Path | None = Field(
+        default=None,
+        description="PEM file of the key that packages have to be signed with; default: they need not be.",
+    )
     state_dir: Path | None = Field(
         default=None,
         description="Directory that the serving processes share; default: a temporary one.",

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from model.package import (
     read_package,
     write_atomically,
 )
-from model.package_directory import package_directories
+from model.package_directory import package_directories, signature_file
 from service.errors import ModelNotFound, ModelNotLoadable
 from service.inference.batcher import Batcher, QueueLimit
 from service.inference.engine import Engine
@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger("service")
 _UNLOADED = "unloaded.json"
 
 # What tells whether any file of a package was changed: time and size of each.
-Signature = tuple[tuple[int, int] | None, ...]
+Stamps = tuple[tuple[int, int] | None, ...]
 Key = tuple[str, str]
 
 
@@ -46,12 +46,12 @@ class ServedModel:
     Attributes:
         engine: Its graphs.
         batcher: Predictions, together with those that others ask for at the same time.
-        signature: Of the files it was loaded from.
+        stamps: Of the files it was loaded from.
     """
 
     engine: Engine
     batcher: Batcher
-    signature: Signature
+    stamps: Stamps
 
     @property
     def package(self) -> ModelPackage:
@@ -66,7 +66,7 @@ class ModelRepository:
         directory: Where the packages are.
         default: Name of the model that answers when none is named.
         limit: Of the images that wait for inference.
-        trial_seconds: What a package may take to be tried.
+        new_trial: Returns where packages are tried.
         state_dir: Directory in which serving processes tell each other what was unloaded; None for one
             process alone.
     """
@@ -76,15 +76,15 @@ class ModelRepository:
         directory: Path,
         default: str,
         limit: QueueLimit,
-        trial_seconds: float,
+        new_trial: Callable[[], PackageTrial],
         state_dir: Path | None = None,
     ) -> None:
         self.directory, self.default = directory, default
-        self._limit, self._trial_seconds = limit, trial_seconds
+        self._limit, self._new_trial = limit, new_trial
         self._state = None if state_dir is None else state_dir / _UNLOADED
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._unloaded: set[str] = set()
-        self._refused: dict[Key, tuple[Signature, str]] = {}
+        self._refused: dict[Key, tuple[Stamps, str]] = {}
         # A model is loaded once at a time; one that takes long holds up no other, and no unloading.
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unloads: Counter[str] = Counter()
@@ -148,7 +148,7 @@ class ModelRepository:
         found = [each for each in package_directories(self.directory) if each[0] == name]
         if not found:
             raise ModelNotFound(f"The repository has no model {name!r}.")
-        async with self._loading[name], PackageTrial(self._trial_seconds) as trial:
+        async with self._loading[name], self._new_trial() as trial:
             unloads = self._unloads[name]
             try:
                 opened = {version: await self._open(trial, name, version, path) for _, version, path in found}
@@ -184,7 +184,7 @@ class ModelRepository:
                 self._drop(model.package.name, model.package.version)
         for gone in set(self._refused) - present:
             del self._refused[gone]
-        async with PackageTrial(self._trial_seconds) as trial:
+        async with self._new_trial() as trial:
             for name, version, path in found:
                 if self._is_new(name, version, path):
                     async with self._loading[name]:
@@ -202,19 +202,19 @@ class ModelRepository:
     def _is_new(self, name: str, version: str, path: Path) -> bool:
         if name in self._unloaded:
             return False
-        signature = _signature(path)
+        stamps = _stamps(path)
         refused = self._refused.get((name, version))
         if refused is not None:
-            return refused[0] != signature
+            return refused[0] != stamps
         model = self._models.get(name, {}).get(version)
-        return model is None or model.signature != signature
+        return model is None or model.stamps != stamps
 
     async def _load_changed(self, trial: PackageTrial, name: str, version: str, path: Path) -> None:
-        signature = _signature(path)
+        stamps = _stamps(path)
         try:
             model = await self._open(trial, name, version, path)
         except PackageError as error:
-            self._refused[name, version] = signature, str(error)
+            self._refused[name, version] = stamps, str(error)
             metrics.MODEL_LOADS.labels(name, "refused").inc()
             _LOGGER.error("%s version %s is not loaded: %s", name, version, error)
             return
@@ -224,7 +224,7 @@ class ModelRepository:
 
     async def _open(self, trial: PackageTrial, name: str, version: str, path: Path) -> ServedModel:
         """Has a package tried, then reads, verifies and warms it up here."""
-        signature = _signature(path)
+        stamps = _stamps(path)
         digest = await trial.digest_of(path)
         package = read_package(path)
         if (package.name, package.version) != (name, version):
@@ -232,7 +232,7 @@ class ModelRepository:
         if package.digest != digest:
             raise PackageError(f"{path} was changed while it was loaded.")
         engine = await asyncio.to_thread(_load, package)
-        return ServedModel(engine, Batcher(engine.predict, self._limit), signature)
+        return ServedModel(engine, Batcher(engine.predict, self._limit), stamps)
 
     def _put(self, name: str, version: str, model: ServedModel) -> None:
         self._drop(name, version)
@@ -284,8 +284,9 @@ def _newest(versions: dict[str, Any]) -> str:
     return max(versions, key=int)
 
 
-def _signature(path: Path) -> Signature:
-    return tuple(_stamp(path / file) for file in (MANIFEST, *FILES))
+def _stamps(path: Path) -> Stamps:
+    files = [path / file for file in (MANIFEST, *FILES)]
+    return tuple(_stamp(file) for file in (*files, signature_file(path)))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

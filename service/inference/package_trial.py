@@ -28,10 +28,11 @@ class PackageTrial:
 
     Args:
         seconds: What one package may take.
+        public_key: PEM file of the key that packages have to be signed with; None: they need not be.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, public_key: Path | None = None) -> None:
+        self._seconds, self._public_key = seconds, public_key
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -48,7 +49,8 @@ class PackageTrial:
         """Returns the digest of the package that answered in the child.
 
         Raises:
-            PackageError: It cannot be loaded, does not answer as its manifest says, or not in time.
+            PackageError: It is not signed as it has to be, cannot be loaded, does not answer as its
+                manifest says, or not in time.
             TrialProcessError: It could not be tried.
         """
         process = self._process or await self._start()
@@ -79,6 +81,7 @@ class PackageTrial:
             "-P",  # a model.py or json.py in the working directory is not ours
             "-m",
             "service.inference.package_trial_process",
+            *([] if self._public_key is None else [str(self._public_key.absolute())]),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl+C on a terminal is for the service, which ends its children

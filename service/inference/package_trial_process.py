@@ -1,8 +1,8 @@
-"""The process that tries packages, `python -P -m service.inference.package_trial_process`.
+"""The process that tries packages, `python -P -m service.inference.package_trial_process [PUBLIC_KEY]`.
 
 Lines {"package", "seconds"} come on standard input; {"ready": true}, then {"digest"} or {"problem"} for each
 go to standard output. It imports no torch, has little memory, and is the first that the kernel ends where
-memory is short.
+memory is short. With a key, a package has to be signed by it.
 """
 
 import contextlib
@@ -11,6 +11,8 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -29,18 +31,28 @@ _GRACE_SECONDS = 5
 
 def main() -> None:
     """Tries packages until standard input ends."""
+    verify = _verification(sys.argv[1:])
     _limit_resources()
     _send({"ready": True})
     for line in sys.stdin.buffer:
         message = orjson.loads(line)
         # The service ends a package that takes longer; this is for when the service itself is gone.
         signal.alarm(math.ceil(message["seconds"]) + _GRACE_SECONDS)
-        _send(_tried(Path(message["package"])))
+        _send(_tried(Path(message["package"]), verify))
         signal.alarm(0)
 
 
-def _tried(directory: Path) -> dict[str, str]:
+def _verification(public_keys: Sequence[str]) -> Callable[[Path], None]:
+    if not public_keys:
+        return lambda _directory: None
+    from service.inference.package_signature import verify_signature  # noqa: PLC0415 (an extra)
+
+    return partial(verify_signature, public_key=Path(public_keys[0]))
+
+
+def _tried(directory: Path, verify: Callable[[Path], None]) -> dict[str, str]:
     try:
+        verify(directory)
         package = read_package(directory)
         Engine(package).try_out()
     except PackageError as error:
