@@ -31,6 +31,10 @@ class Certified(Objective):
         q: Exponent of the loss at the end.
         q_ramp: Share of the training over which q grows linearly from 0.
         measured_at: The epsilon of the certified accuracy in metrics.jsonl.
+        salted: Share of the pixels that are black or white at random in a second, plain cross-entropy: the
+            ball holds no such image, and a network that is trained for it alone need not read them.
+        salted_weight: Of the second term; 0 leaves it out.
+        salted_from: Share of the training without it.
     """
 
     epsilon: float = 0.305
@@ -39,6 +43,9 @@ class Certified(Objective):
     q: float = 0.5
     q_ramp: float = 0.7
     measured_at: float = 0.3
+    salted: float = 0.0
+    salted_weight: float = 0.0
+    salted_from: float = 0.0
 
     @property
     def radius(self) -> float:
@@ -53,7 +60,11 @@ class Certified(Objective):
         epsilon = self.epsilon * min(1.0, max(0.0, (done - self.warm_up) / self.ramp))
         logits = worst_logits(network, images, classes, epsilon)
         q = self.q * min(1.0, done / self.q_ramp)
-        return generalised_cross_entropy(logits, classes, q), logits
+        loss = generalised_cross_entropy(logits, classes, q)
+        if self.salted_weight and done >= self.salted_from:
+            salted = network(salt_and_pepper(images, self.salted, generator))
+            loss = loss + self.salted_weight * F.cross_entropy(salted, classes)
+        return loss, logits
 
     @torch.no_grad()
     def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
@@ -63,6 +74,12 @@ class Certified(Objective):
             logits = worst_logits(network, images, classes, self.measured_at)
             certain += int((logits.argmax(dim=1) == classes).sum())
         return {"validation_certified_accuracy": round(certain / len(validation), 6)}
+
+
+def salt_and_pepper(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """Returns the images (N, 1, H, W) with a share of their pixels set to 0 or 1, as many to each."""
+    drawn = torch.rand(images.shape, generator=generator).to(images.device)
+    return torch.where(drawn < share, (drawn < share / 2).to(images.dtype), images)
 
 
 def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model.attacks.budget import margins
-from training.certified import Certified, generalised_cross_entropy, worst_logits
+from training.certified import Certified, generalised_cross_entropy, salt_and_pepper, worst_logits
 from training.data import load_mnist
 from training.errors import TrainingError
 
@@ -51,6 +51,29 @@ def test_epsilon_grows_with_the_training(network, some):
         for done in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
     assert losses[0] == losses[1] < losses[2] < losses[3] == losses[4]
+
+
+def test_salt_and_pepper_is_as_much_of_each_on_the_share_that_was_asked_for(some):
+    salted = salt_and_pepper(some.images, 0.1, torch.Generator().manual_seed(0))
+    changed = salted[salted != some.images]
+    assert set(changed.tolist()) == {0.0, 1.0}
+    grey = torch.full((50, 1, 28, 28), 0.5)
+    salted = salt_and_pepper(grey, 0.1, torch.Generator().manual_seed(0))
+    assert (salted == 0).float().mean().item() == pytest.approx(0.05, abs=0.005)
+    assert (salted == 1).float().mean().item() == pytest.approx(0.05, abs=0.005)
+
+
+def test_from_its_share_of_the_training_on_salted_images_count_too(network, some):
+    plain, salted = Certified(), Certified(salted=0.1, salted_weight=0.5, salted_from=0.5)
+
+    def loss(objective, done):
+        generator = torch.Generator().manual_seed(1)
+        return objective.loss(network, some.images, some.classes, done, generator)[0]
+
+    assert loss(salted, 0.4) == loss(plain, 0.4)
+    read = network(salt_and_pepper(some.images, 0.1, torch.Generator().manual_seed(1)))
+    more = 0.5 * torch.nn.functional.cross_entropy(read, some.classes)
+    torch.testing.assert_close(loss(salted, 0.5), loss(plain, 0.5) + more)
 
 
 def test_another_network_is_refused(some):

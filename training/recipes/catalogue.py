@@ -9,7 +9,7 @@ from training.networks.ablations import AblationConfig, Component
 from training.networks.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
 from training.objectives import Adversarial
 from training.recipes.recipe import NO_NOISE, Noise, Recipe
-from training.schedules import LinearDecay, OneCycle
+from training.schedules import CosineRestarts, LinearDecay, OneCycle
 
 _THREE_OR_FIVE = NetworkConfig(labels=(3, 5), height=28, width=28)
 _TEN_DIGITS = replace(_THREE_OR_FIVE, labels=tuple(range(10)))
@@ -67,10 +67,12 @@ CERTIFIED_10 = replace(
     name="certified-10",
     title="certified, ten digits",
     network=_TEN_SMALL_SHAPES,
-    epochs=80,
+    epochs=120,
     learning_rate=5e-3,
-    schedule=OneCycle(warm_up=0.1, start=0.02),
-    objective=Certified(warm_up=0.0, ramp=0.25),
+    schedule=CosineRestarts(first=80, growth=0.5, decay=0.4),
+    objective=Certified(
+        warm_up=0.0, ramp=1 / 6, q_ramp=7 / 15, salted=0.1, salted_weight=0.05, salted_from=2 / 3
+    ),
     start={"two_step.thresholds": (0.42, 0.52)},
     rates={"logical.base": 12.0},
     matmul_precision="medium",
@@ -81,6 +83,8 @@ CERTIFIED_10_LARGE = replace(
     title="certified, ten digits, 95,926 parameters",
     network=replace(_TEN_SMALL_SHAPES, shapes_per_class=35),
     epochs=44,
+    schedule=OneCycle(warm_up=0.1, start=0.02),
+    objective=Certified(warm_up=0.0, ramp=0.25),
 )
 
 FASHION_LABELS = (
@@ -104,6 +108,7 @@ FASHION_CERTIFIED = replace(
     network=replace(_TEN_SMALL_SHAPES, labels=FASHION_LABELS, steps=4, shape_scatter=3.0),
     epochs=16,
     learning_rate=8e-3,
+    schedule=OneCycle(warm_up=0.1, start=0.02),
     rates={"affine.poses": 4.0, "logical.base": 4.0},
     objective=Certified(epsilon=0.09, warm_up=0.0, ramp=0.25, measured_at=0.1),
     start={},
