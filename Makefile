@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := .venv/lock/bin/uv
 
 .PHONY: serve test lint format web web-check image-test contract-test minimum-versions audit bench bench-peers clean report \
-	results-3v5 results-3v5-certified results-10 results-10-certified results-compared
+	docs results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
@@ -34,6 +34,9 @@ web/node_modules/.package-lock.json: web/package-lock.json
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/dev.stamp ## The documentation site into build/site; a broken link fails
+	$(BIN)/python -m documentation
 
 image-test: ## Build the image, start it, run the README's calls against the container
 	deploy/image-test

@@ -14,7 +14,7 @@ EXTRAS = {
     "serve": ("otel",),
     "serve-full": ("otel", "attack"),
     "train": ("train", "attack"),
-    "dev": ("dev", "report", "train", "attack", "otel"),
+    "dev": ("dev", "docs", "report", "train", "attack", "otel"),
 }
 
 
