@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 # The attribute of an element that makes a browser load something.
 _LOADED = {"audio": "src", "iframe": "src", "img": "src", "link": "href", "script": "src", "source": "src"}
@@ -12,7 +12,7 @@ _BASE = "https://site.invalid/"
 
 
 def faults(site: Path) -> list[str]:
-    """Returns a line for every link of a site's pages that leads nowhere, and all that would be loaded from elsewhere."""
+    """Returns a line for every link that leads nowhere and for all that is loaded from elsewhere."""
     pages = sorted(site.rglob("*.html"))
     return [f"{page.relative_to(site)}: {fault}" for page in pages for fault in _faults_of(page, site)]
 
@@ -48,14 +48,15 @@ def _faults_of(page: Path, site: Path) -> Iterator[str]:
         if urlsplit(link).scheme != "data" and not urljoin(own, link).startswith(_BASE):
             yield f"loads {link}"
     for link in _read(page).links + _read(page).loaded:
-        target = urlsplit(urljoin(own, link))
-        if target.geturl().startswith(_BASE) and not _exists(site / unquote(target.path[1:]), target.fragment):
+        target = urljoin(own, link)
+        if target.startswith(_BASE) and not _exists(site, urlsplit(target)):
             yield f"{link} leads nowhere"
 
 
-def _exists(target: Path, anchor: str) -> bool:
+def _exists(site: Path, link: SplitResult) -> bool:
+    target, anchor = site / unquote(link.path[1:]), unquote(link.fragment)
     if target.is_dir():
         target = target / "index.html"
     if not target.is_file():
         return False
-    return not anchor or target.suffix != ".html" or unquote(anchor) in _read(target).anchors
+    return not anchor or target.suffix != ".html" or anchor in _read(target).anchors

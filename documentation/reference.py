@@ -1,4 +1,4 @@
-"""Reference pages that the program writes itself: its command line and the operations of its OpenAPI document."""
+"""Reference pages written by the program itself: its command line, and what its OpenAPI document holds."""
 
 import subprocess
 import sys
@@ -63,8 +63,8 @@ def _operation(operation: Json) -> Iterator[str]:
 
 def _contents(described: Json) -> str:
     """Returns the media types of a body or an answer, each with its schema; files have none."""
-    kinds = described.get("content", {}).items()
-    return ", ".join(f"`{media}` {_type(of.get('schema', {}))}".removesuffix(" binary") for media, of in kinds)
+    kinds = {media: _type(of.get("schema", {})) for media, of in described.get("content", {}).items()}
+    return ", ".join(f"`{media}` {kind}".removesuffix(" binary") for media, kind in kinds.items())
 
 
 def _schema(schema: Json) -> Iterator[str]:
@@ -80,21 +80,23 @@ def _schema(schema: Json) -> Iterator[str]:
 
 def _type(schema: Json) -> str:
     """Returns a schema's type in words; what has a name is a link."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return " or ".join(_type(each) for each in schema[key])
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
-    if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    if isinstance(values := schema.get("additionalProperties"), dict):
-        return f"object of {_type(values)}"
-    return str(schema.get("format") or schema.get("type") or "any") + _range(schema)
+    match schema:
+        case {"$ref": str(place)}:
+            name = place.rpartition("/")[2]
+            words = f"[{name}](#{name.lower()})"
+        case {"anyOf": list(kinds)} | {"oneOf": list(kinds)}:
+            words = " or ".join(map(_type, kinds))
+        case {"const": value}:
+            words = f"`{value}`"
+        case {"enum": list(values)}:
+            words = ", ".join(f"`{value}`" for value in values)
+        case {"type": "array"}:
+            words = f"list of {_type(schema.get('items', {}))}"
+        case {"additionalProperties": dict(values)}:
+            words = f"object of {_type(values)}"
+        case _:
+            words = str(schema.get("format") or schema.get("type") or "any") + _range(schema)
+    return words
 
 
 def _range(schema: Json) -> str:

@@ -98,8 +98,9 @@ def _heading(cards: Cards, page: Path) -> str:
     return (
         "# Results\n\n"
         f"Made by `whitebox report` from the [cards](report.md) in `{place}` alone; do not edit. A card "
-        "holds what was measured of one network, with digits, settings, code and machine; the commands stand [at the end]"
-        "(#how-it-was-measured). `whitebox report --check` tells whether this page is what the cards give."
+        "holds what was measured of one network, with digits, settings, code and machine; the commands "
+        "stand [at the end](#how-it-was-measured). `whitebox report --check` tells whether this page "
+        "is what the cards give."
     )
 
 

@@ -1,7 +1,6 @@
 """Every recipe trains on real digits, loads back, and goes on after a kill with the same bits."""
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -144,12 +143,3 @@ def test_docs_list_every_recipe_with_its_size():
     assert listed == {
         name: (build(recipe.network).num_parameters(), recipe.epochs) for name, recipe in RECIPES.items()
     }
-
-
-def test_the_recipe_of_one_s_own_in_the_docs_trains(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    names: dict[str, object] = {}
-    exec(block, names)
-    assert Run(tmp_path / "runs" / "small-0").network.exists()
-    assert names["network"].config == names["small"].network
