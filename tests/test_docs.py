@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from photos import photograph
 from running import ROOT, sample_digits
@@ -11,6 +12,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from documentation.links import faults
+from documentation.notebook import NOTEBOOK, SOURCE, executed
 
 DOCS = ROOT / "docs"
 # What the examples of a page write. Those of these pages run with what they need:
@@ -19,6 +21,7 @@ WRITTEN = {
     "docs/evaluation.md": ["mine.json"],
     "docs/library.md": ["attack.png", "explanation.svg", "maps.png"],
     "docs/preprocessing.md": [],
+    "docs/semantic-features.md": ["semantic-features.svg"],
     "docs/training.md": ["runs/small-0/network.safetensors"],
 }
 ELSEWHERE = {"docs/api.md", "docs/tutorial.md"}
@@ -73,3 +76,14 @@ def test_the_site_is_built_without_a_broken_link_and_loads_nothing_from_elsewher
 def test_a_broken_link_and_a_file_from_elsewhere_are_found(content, fault, tmp_path):
     (tmp_path / "index.html").write_text(f'<h1 id="here"></h1><a href="#here"></a>{content}')
     assert faults(tmp_path) == [f"index.html: {fault}"]
+
+
+def test_the_notebook_is_its_source_and_runs():
+    shipped, now = nbformat.read(NOTEBOOK, as_version=4), executed(SOURCE)
+    assert [(each.cell_type, each.source) for each in shipped.cells] == [
+        (each.cell_type, each.source) for each in now.cells
+    ]
+    assert [len(each.get("outputs", ())) for each in shipped.cells] == [
+        len(each.get("outputs", ())) for each in now.cells
+    ]
+    assert NOTEBOOK.stat().st_size < 100_000

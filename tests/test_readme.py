@@ -5,8 +5,9 @@ import re
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
-from running import ROOT, WHITEBOX, running_server
+from running import ROOT, WHITEBOX, running_server, sample_digits
 
 PLACE = "http://127.0.0.1:8000"
 
@@ -66,6 +67,13 @@ def test_calls_of_the_api_document_work(client, call):
         text = text.rsplit("data: ", 1)[1]
     answer = json.loads(text)
     assert {"model", "model_name", "predictions"} & set(answer), answer
+
+
+def test_the_python_call_of_the_api_document_works(client):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    names = {"digit": (sample_digits()[0][0] / 255).astype(np.float32)}
+    exec(block.replace(PLACE.removeprefix("http://"), client.base_url.netloc.decode()), names)
+    assert names["logits"].shape == (1, 2)
 
 
 @pytest.mark.parametrize(
