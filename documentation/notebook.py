@@ -24,8 +24,10 @@ def executed(source: Path) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # else random
     place = {"metadata": {"path": str(source.parent)}}
-    settings = {"timeout": 600, "record_timing": False, "coalesce_streams": True}
-    return NotebookClient(notebook, resources=place, **settings).execute()
+    client = NotebookClient(
+        notebook, resources=place, timeout=600, record_timing=False, coalesce_streams=True
+    )
+    return client.execute()
 
 
 if __name__ == "__main__":
