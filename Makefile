@@ -116,7 +116,7 @@ $(BIN)/whitebox inside $(1) --out $(CARDS)/$(2).inside.json
 endef
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # dev holds all that serve needs, so a tree that can be tested can be served without another installation.
 .venv/serve.stamp: pyproject.toml requirements/serve-full.txt
