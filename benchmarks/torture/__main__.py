@@ -18,17 +18,20 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.measuring import save, show
-from benchmarks.torture import attacks, slowhttptest
+from benchmarks.torture import attacks, readers, slowhttptest
 from benchmarks.torture.service import MOST_BYTES, running
 from benchmarks.torture.task import Task
 from benchmarks.torture.watching import added, watch
 
 P99_MS = 250
+FUZZERS, LONGER = ("raw_requests", "fuzz"), 4  # what searches goes on for so many times as long
 # Who attacks, by the module that does.
 KINDS = {
     "nobody": "",
     **dict.fromkeys(attacks.ATTACKS, "attacks"),
     **dict.fromkeys(slowhttptest.MODES, "slowhttptest"),
+    "raw_requests": "raw_requests",
+    **dict.fromkeys(readers.READERS, "fuzz"),
 }
 PROGRAMS = {"slowhttptest": "slowhttptest"}  # of others, by the module that runs them
 
@@ -39,7 +42,8 @@ def one_round(seed: int, kinds: list[str], seconds: int, crowded: bool, found: F
     """Lets every kind attack once; adds what was seen to what was found before."""
     with running() as (port, process):
         for kind in kinds:
-            saw = watch(Task(kind, port, seconds, seed, process.pid), KINDS[kind], crowded)
+            longer = LONGER if KINDS[kind] in FUZZERS else 1
+            saw = watch(Task(kind, port, seconds * longer, seed, process.pid), KINDS[kind], crowded)
             print(kind, json.dumps(saw), flush=True)
             if process.poll() is not None:
                 saw["findings"].append("the service ended")

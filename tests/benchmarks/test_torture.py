@@ -1,11 +1,17 @@
 """The torture run: it attacks for real, and an honest client notices nothing."""
 
+import asyncio
 import json
 import subprocess
 import sys
+from random import Random
 
+import pytest
 from running import ROOT
 
+from benchmarks.torture.grammar import spoilt, stream_of
+from benchmarks.torture.raw_requests import Seen, compare, plain_uvicorn, statuses_of
+from benchmarks.torture.readers import READERS, corpus
 from benchmarks.torture.slowhttptest import read_report
 
 
@@ -37,3 +43,34 @@ def test_what_slowhttptest_says_of_the_service_is_read():
         "slowhttptest found the service unavailable in second 2"
     ]
     assert read_report("")[1] == ["slowhttptest reported nothing"]
+
+
+def test_the_service_reads_the_same_requests_out_of_raw_bytes_as_uvicorn_alone(client):
+    cases = (stream_of(Random(f"test/{number}")) for number in range(200))
+    with plain_uvicorn() as uvicorn:
+        saw, findings = asyncio.run(compare(client.base_url.port, uvicorn, cases))
+    assert not findings
+    assert saw["cases"] == 200
+    assert saw["200"] > 30
+    assert saw["no HTTP"] > 30
+
+
+def test_a_disagreement_on_raw_bytes_is_seen():
+    one, two, no_http = Seen((200,), False), Seen((200, 200), False), Seen((200, 0), True)
+    assert Seen((404,), False).agrees(one)
+    assert Seen((200, 422), False).agrees(one)  # before the rest of its body was there
+    assert not two.agrees(one)
+    assert not one.agrees(two)
+    assert not two.agrees(no_http)
+    assert not Seen((200, 0), False).agrees(no_http)
+    answers = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert list(statuses_of(answers + b"HTTP/1.1 405 No\r\ncontent-length: 9\r\n\r\n")) == [200, 405]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nothing_undocumented_escapes_from_the_reader_of(reader):
+    random, read = Random(reader), READERS[reader]
+    for content in corpus(reader):
+        read(content)
+        for _ in range(20):
+            read(spoilt(random, content))
