@@ -35,8 +35,15 @@ def running(*options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 def serving_processes(pid: int) -> list[int]:
     """Returns the processes that answer requests: itself, or of several those that it started for that."""
-    started = [child for child in process_tree(pid)[1:] if _parent(child) == pid and _is_spawned(child)]
-    return started or [pid]
+    return [child for child in process_tree(pid)[1:] if _is_spawned(child)] or [pid]
+
+
+def is_running(pid: int) -> bool:
+    """Tells whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def resident_megabytes(pid: int) -> float:
@@ -53,10 +60,9 @@ def megabytes_of_all(pid: int) -> float:
     return sum(megabytes_of(each) for each in process_tree(pid))
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def _is_spawned(pid: int) -> bool:
     """Tells a serving process from its supervisor's helpers, as multiprocessing names them."""
-    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
