@@ -1,6 +1,6 @@
 """Hostile clients against the service as it is shipped, one after the other, beside honest ones.
 
-    python -m benchmarks.torture    (needs slowhttptest: apt-get install slowhttptest)
+    python -m benchmarks.torture    (needs apt-get install slowhttptest nginx-light)
 
 One honest client asks for 200 predictions a second from another address, and its latencies are told. A second
 asks for 800 more, round after round until all are as many as `--predictions` says. Each answer is compared
@@ -18,36 +18,46 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.measuring import save, show
-from benchmarks.torture import attacks, readers, slowhttptest
+from benchmarks.torture.attackers import fuzz, own, slowhttptest
+from benchmarks.torture.attackers.kills import PROCESSES
 from benchmarks.torture.service import MOST_BYTES, running
 from benchmarks.torture.task import Task
 from benchmarks.torture.watching import added, watch
 
 P99_MS = 250
-FUZZERS, LONGER = ("raw_requests", "fuzz"), 4  # what searches goes on for so many times as long
+LONG, LONGER = ("raw_requests", "fuzz", "kills"), 4  # they go on for so many times as long
+TRIES = 3  # of a request whose connection broke, where serving processes are killed
 # Who attacks, by the module that does.
 KINDS = {
     "nobody": "",
-    **dict.fromkeys(attacks.ATTACKS, "attacks"),
+    **dict.fromkeys(own.ATTACKS, "own"),
     **dict.fromkeys(slowhttptest.MODES, "slowhttptest"),
     "raw_requests": "raw_requests",
-    **dict.fromkeys(readers.READERS, "fuzz"),
+    "nginx": "proxy",
+    **dict.fromkeys(fuzz.READERS, "fuzz"),
+    "killed_processes": "kills",
 }
-PROGRAMS = {"slowhttptest": "slowhttptest"}  # of others, by the module that runs them
+PROGRAMS = {"slowhttptest": "slowhttptest", "proxy": "nginx"}  # of others, by the module that runs them
 
 Found = dict[str, dict[str, Any]]
 
 
 def one_round(seed: int, kinds: list[str], seconds: int, crowded: bool, found: Found) -> None:
     """Lets every kind attack once; adds what was seen to what was found before."""
-    with running() as (port, process):
-        for kind in kinds:
-            longer = LONGER if KINDS[kind] in FUZZERS else 1
-            saw = watch(Task(kind, port, seconds * longer, seed, process.pid), KINDS[kind], crowded)
-            print(kind, json.dumps(saw), flush=True)
-            if process.poll() is not None:
-                saw["findings"].append("the service ended")
-            found[kind] = added(found.get(kind), saw)
+    killing = [kind for kind in kinds if KINDS[kind] == "kills"]
+    others = [kind for kind in kinds if kind not in killing]
+    for of_service, tries, options in ((others, 1, ()), (killing, TRIES, ("--workers", str(PROCESSES)))):
+        if not of_service:
+            continue
+        with running(*options) as (port, process):
+            for kind in of_service:
+                longer = LONGER if KINDS[kind] in LONG else 1
+                task = Task(kind, port, seconds * longer, seed, process.pid)
+                saw = watch(task, KINDS[kind], crowded, tries)
+                print(kind, json.dumps(saw), flush=True)
+                if process.poll() is not None:
+                    saw["findings"].append("the service ended")
+                found[kind] = added(found.get(kind), saw)
 
 
 def judged(found: Found) -> tuple[dict[str, Any], bool]:
@@ -66,18 +76,7 @@ def judged(found: Found) -> tuple[dict[str, Any], bool]:
 
 def report(found: Found) -> None:
     """Prints a row for every attack, who was slow, and what was found."""
-    columns = [
-        "attack",
-        "asked",
-        "lost",
-        "wrong",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "MB",
-        "MB of all",
-        "findings",
-    ]
+    columns = ["attack", "asked", "lost", "wrong", "p50 ms", "p99 ms", "max ms", "MB", "all MB", "findings"]
     keys = ("asked", "wrong", "p50_ms", "p99_ms", "max_ms", "megabytes", "megabytes_of_all")
     rows = []
     for kind, row in found.items():
@@ -100,7 +99,7 @@ def main(
     kinds = ["nobody", *(only or [kind for kind in KINDS if kind != "nobody"])]
     needed = {PROGRAMS[module] for module in map(KINDS.__getitem__, kinds) if module in PROGRAMS}
     if missing := [program for program in sorted(needed) if shutil.which(program) is None]:
-        raise SystemExit(f"missing: {', '.join(missing)}; apt-get install slowhttptest")
+        raise SystemExit(f"missing: {', '.join(missing)}; apt-get install slowhttptest nginx-light")
     found: Found = {}
     for seed in count():
         one_round(seed, kinds, seconds, predictions > 0, found)

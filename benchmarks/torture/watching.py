@@ -20,17 +20,17 @@ def watch(task: Task, module: str, crowded: bool, tries: int = 1) -> dict[str, A
 
     Args:
         task: Of the attacker.
-        module: Which one it is; empty for none.
+        module: Which of `benchmarks.torture.attackers` it is; empty for none.
         crowded: Whether there is a second honest client.
         tries: How often the honest send a request whose connection breaks.
 
     Returns:
-        What the steady client saw, `predictions` of all of them, the most memory in megabytes, and what the
+        Latencies of the steady client, counts of all honest ones, the most memory in megabytes, and what the
         attacker saw and found.
     """
     names = ["steady", "crowd"] if crowded else ["steady"]
     honest = [_start_honest(name, task, tries) for name in names]
-    attacker = _start(module, *task.arguments()) if module else None
+    attacker = _start(f"attackers.{module}", *task.arguments()) if module else None
     megabytes, of_all = _most_memory(task.service, honest)
     told = _told(attacker) if attacker else {"saw": {}, "findings": []}
     saw = [json.loads(each.communicate()[0]) for each in honest]
@@ -50,8 +50,12 @@ def added(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: max(before[key], now[key]) for key in worst},
         **{key: before[key] + now[key] for key in counted},
-        **{key: Counter(before[key]) + Counter(now[key]) for key in ("lost", "saw")},
+        **{key: _sums(before[key], now[key]) for key in ("lost", "saw")},
     }
+
+
+def _sums(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    return {key: before.get(key, 0) + now.get(key, 0) for key in before | now}
 
 
 def _start(module: str, *arguments: str) -> "subprocess.Popen[str]":

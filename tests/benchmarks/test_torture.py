@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from random import Random
@@ -9,16 +10,20 @@ from random import Random
 import pytest
 from running import ROOT
 
-from benchmarks.torture.grammar import spoilt, stream_of
-from benchmarks.torture.raw_requests import Seen, compare, plain_uvicorn, statuses_of
-from benchmarks.torture.readers import READERS, corpus
-from benchmarks.torture.slowhttptest import read_report
+from benchmarks.torture.attackers import fuzz
+from benchmarks.torture.attackers.grammar import spoilt, stream_of
+from benchmarks.torture.attackers.proxy import ask_through, nginx
+from benchmarks.torture.attackers.raw_requests import Seen, compare, plain_uvicorn, statuses_of
+from benchmarks.torture.attackers.readers import READERS, corpus
+from benchmarks.torture.attackers.slowhttptest import read_report
+from benchmarks.torture.task import Task
+from benchmarks.torture.watching import added
 
 
 def test_an_honest_client_loses_nothing_amid_mutated_requests():
     command = [sys.executable, "-m", "benchmarks.torture", "--seconds", "3", "--predictions", "0"]
     command += ["--only", "mutated_requests"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("mutated_requests {")]
     seen = json.loads(lines[0].partition(" ")[2])
@@ -67,6 +72,10 @@ def test_a_disagreement_on_raw_bytes_is_seen():
     assert list(statuses_of(answers + b"HTTP/1.1 405 No\r\ncontent-length: 9\r\n\r\n")) == [200, 405]
 
 
+def test_every_reader_is_fuzzed():
+    assert tuple(READERS) == fuzz.READERS
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_nothing_undocumented_escapes_from_the_reader_of(reader):
     random, read = Random(reader), READERS[reader]
@@ -74,3 +83,39 @@ def test_nothing_undocumented_escapes_from_the_reader_of(reader):
         read(content)
         for _ in range(20):
             read(spoilt(random, content))
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (apt-get install nginx-light)")
+def test_through_nginx_every_answer_belongs_to_its_request(client):
+    port = client.base_url.port
+    with nginx(port) as ports:
+        honest = asyncio.run(ask_through(ports, Task("nginx", port, 2, 0, 0)))
+    assert not honest.findings
+    assert honest.saw["honest answers"] > 20
+    assert honest.saw["odd clients"] > 8
+
+
+def test_rounds_add_up_to_sums_and_the_worst():
+    times = {"p50_ms": 1.0, "p99_ms": 9.0, "max_ms": 20.0, "megabytes": 400, "megabytes_of_all": 700}
+    one = {
+        **times,
+        "asked": 100,
+        "wrong": 0,
+        "sent_again": 2,
+        "findings": ["a"],
+        "lost": {"503": 1},
+        "saw": {"cases": 0},
+    }
+    two = {
+        **one,
+        "p99_ms": 7.0,
+        "megabytes": 500,
+        "findings": [],
+        "lost": {"503": 2, "429": 1},
+        "saw": {"kills": 3},
+    }
+    assert added(None, one) == one
+    assert added(one, two) == {
+        **times, "megabytes": 500, "asked": 200, "wrong": 0, "sent_again": 4, "findings": ["a"],
+        "lost": {"503": 3, "429": 1}, "saw": {"cases": 0, "kills": 3},
+    }  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.torture.task import read_task, tell
 
+READERS = ("image_file", "predict_body", "infer_body")
 _LONGEST = 16_384  # bytes of a case
 _ONE_CASE = 10  # seconds
 _MEGABYTES = 1024
@@ -23,7 +24,7 @@ def main() -> None:
     """Fuzzes in a process of its own, which libFuzzer ends in its own way, and tells what it said."""
     task = read_task()
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "benchmarks.torture.fuzz", "--here", task.kind, directory]
+        command = [sys.executable, "-m", "benchmarks.torture.attackers.fuzz", "--here", task.kind, directory]
         command += [str(round(task.seconds)), str(task.seed + 1)]  # libFuzzer takes 0 for none
         done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
         crashes = [path.read_bytes() for path in sorted(Path(directory).glob("found-*"))]
@@ -44,7 +45,7 @@ def fuzz_here(kind: str, directory: str, seconds: str, seed: str) -> None:
     import atheris  # noqa: PLC0415 (it has no build for every machine)
 
     with atheris.instrument_imports(include=["service", "PIL"]):
-        from benchmarks.torture import readers  # noqa: PLC0415
+        from benchmarks.torture.attackers import readers  # noqa: PLC0415
 
     for number, content in enumerate(readers.corpus(kind)):
         (Path(directory) / str(number)).write_bytes(content)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.measuring import ROOT
 from benchmarks.serving import BIN, free_port
-from benchmarks.torture.grammar import stream_of
+from benchmarks.torture.attackers.grammar import stream_of
 from benchmarks.torture.task import read_task, tell
 
 AT_ONCE = 48
@@ -59,7 +59,7 @@ def plain_uvicorn() -> Iterator[int]:
         "--no-access-log",
         "--no-server-header",
     ]
-    command = [str(BIN / "uvicorn"), "benchmarks.torture.oracle:app", "--port", str(port), *options]
+    command = [str(BIN / "uvicorn"), "benchmarks.torture.attackers.oracle:app", "--port", str(port), *options]
     process = subprocess.Popen([*command, "--timeout-keep-alive", "75", "--log-level", "critical"], cwd=ROOT)
     try:
         asyncio.run(_until_it_listens(port))
@@ -71,7 +71,7 @@ def plain_uvicorn() -> Iterator[int]:
 
 async def compare(port: int, uvicorn: int, cases: Iterator[bytes]) -> tuple[Counter[str], list[str]]:
     """Sends every case to both; returns what was counted, and where they disagree or ours failed."""
-    saw: Counter[str] = Counter()
+    saw: Counter[str] = Counter({"cases": 0, "disagreements": 0, "refused early": 0})
     findings: list[str] = []
 
     async def one_after_the_other() -> None:
