@@ -23,7 +23,11 @@ def main() -> None:
     random.seed(task.seed)
     kills, descendants, end = 0, set[int](), time.monotonic() + task.seconds
     while time.monotonic() < end:
-        victim = random.choice(serving_processes(task.service))
+        serving = serving_processes(task.service)
+        if len(serving) < PROCESSES:  # nobody took the place of the last one yet
+            time.sleep(0.1)
+            continue
+        victim = random.choice(serving)
         descendants |= set(process_tree(victim))
         os.kill(victim, signal.SIGKILL)
         kills += 1
