@@ -47,7 +47,7 @@ contract-test: .venv/dev.stamp ## 20,000 generated requests against the running 
 minimum-versions: $(UV) ## The oldest versions that pyproject.toml allows are installed, started and asked
 	deploy/minimum-versions $(UV)
 
-torture: .venv/dev.stamp ## One hostile client after another beside an honest one; slowhttptest too where it is installed
+torture: .venv/dev.stamp ## One hostile client after another beside honest ones; needs slowhttptest and nginx
 	$(BIN)/python -m benchmarks.torture
 
 audit: .venv/dev.stamp ## Known weaknesses of what we depend on, and suspicious code of our own

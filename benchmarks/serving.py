@@ -59,17 +59,17 @@ def server(kind: str) -> Iterator[tuple[str, int, float]]:
     environment = {**os.environ, "GRAPH": str(PACKAGE / "predict.onnx")}
     process = subprocess.Popen([str(part) for part in commands[kind]], env=environment)
     try:
-        first_answer = _until_first_answer(url, started)
+        first_answer = until_first_answer(url, started)
         yield url, process.pid, first_answer
     finally:
         process.terminate()
         process.wait()
 
 
-def _until_first_answer(url: str, started: float) -> float:
+def until_first_answer(url: str, started: float) -> float:
     body = {"images": [one_digit()]}
     with httpx.Client() as client:
-        while time.perf_counter() - started < 60:
+        while time.perf_counter() - started < 120:
             try:
                 client.post(url, json=body).raise_for_status()
                 return time.perf_counter() - started

@@ -25,6 +25,9 @@ _APPLICATION = "service.server:application"
 _EXAMPLE = Path("examples/three.png")  # where whoever starts it stands in a checkout
 _OTHER_FILES = 256  # packages, workers, pipes, logs
 _START_FAILED = 3  # uvicorn's exit code
+# Of several serving processes, one that is silent for so long is killed and started again. On a busy machine
+# one that starts is silent for longer than uvicorn's 5 s: none would ever serve.
+_SILENT_SECONDS = 120
 
 
 class _Server(uvicorn.Server):
@@ -104,6 +107,7 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
         "ws": "none",
         "timeout_keep_alive": settings.keep_alive_seconds,
         "timeout_graceful_shutdown": settings.shutdown_seconds,
+        "timeout_worker_healthcheck": _SILENT_SECONDS,
     }
 
 

@@ -1,89 +1,116 @@
-"""One hostile client at a time against the service as it is shipped, beside an honest one.
+"""Hostile clients against the service as it is shipped, one after the other, beside honest ones.
 
-    python -m benchmarks.torture    (slowhttptest too where it is there: apt-get install slowhttptest)
+    python -m benchmarks.torture    (needs apt-get install slowhttptest nginx-light)
 
-The honest client asks for 200 predictions a second from another address. Ends with 1 if one of its
-answers was lost or wrong, if the service ended, or if it came to hold more than 1 GB. Loopback only.
+One honest client asks for 200 predictions a second from another address, and its latencies are told. A second
+asks for 800 more, round after round until all are as many as `--predictions` says. Each answer is compared
+with onnxruntime's. Ends with 1 if one was lost or wrong, if a hostile client found what it must not find, or
+if the service ended or held more than 1 GB, beyond which the system gives its processes no memory. Loopback
+only.
 """
 
 import json
 import shutil
-import subprocess
-import sys
-import time
+from collections import Counter
+from itertools import count
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks.measuring import save, show
-from benchmarks.serving import resident_megabytes, server
-from benchmarks.torture.attacks import ATTACKS
+from benchmarks.torture.attackers import fuzz, own, slowhttptest
+from benchmarks.torture.attackers.kills import PROCESSES
+from benchmarks.torture.service import MOST_BYTES, running
+from benchmarks.torture.task import Task
+from benchmarks.torture.watching import added, watch
 
-MOST_MEGABYTES, P99_MS = 1024, 250
-START = 3  # seconds until an attacker has read its digits
-SLOWHTTPTEST = {
-    "slowhttptest, slow heads": ["-H", "-i", "2", "-x", "24"],
-    "slowhttptest, slow bodies": ["-B", "-i", "2", "-s", "8192", "-x", "10"],
-    "slowhttptest, ranges": ["-R", "-a", "10", "-b", "3000"],
-    "slowhttptest, slow reading": ["-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-k", "3"],
+P99_MS = 250
+LONG, LONGER = ("raw_requests", "fuzz", "kills"), 4  # they go on for so many times as long
+TRIES = 3  # of a request whose connection broke, where serving processes are killed
+# Who attacks, by the module that does.
+KINDS = {
+    "nobody": "",
+    **dict.fromkeys(own.ATTACKS, "own"),
+    **dict.fromkeys(slowhttptest.MODES, "slowhttptest"),
+    "raw_requests": "raw_requests",
+    "nginx": "proxy",
+    **dict.fromkeys(fuzz.READERS, "fuzz"),
+    "killed_processes": "kills",
 }
+PROGRAMS = {"slowhttptest": "slowhttptest", "proxy": "nginx"}  # of others, by the module that runs them
+
+Found = dict[str, dict[str, Any]]
 
 
-def command_of(kind: str, port: int, seconds: int) -> list[str] | None:
-    """Returns what attacks, or None where nobody does."""
-    if kind == "nobody":
-        return None
-    if kind in ATTACKS:
-        return [sys.executable, "-m", "benchmarks.torture.attacks", kind, str(port), str(seconds)]
-    url = f"http://127.0.0.1:{port}/v1/models"
-    common = ["-c", "500", "-r", "250", "-l", str(seconds), "-v", "0"]
-    return ["slowhttptest", "-u", url, *common, *SLOWHTTPTEST[kind]]
+def one_round(seed: int, kinds: list[str], seconds: int, crowded: bool, found: Found) -> None:
+    """Lets every kind attack once; adds what was seen to what was found before."""
+    killing = [kind for kind in kinds if KINDS[kind] == "kills"]
+    others = [kind for kind in kinds if kind not in killing]
+    for of_service, tries, options in ((others, 1, ()), (killing, TRIES, ("--workers", str(PROCESSES)))):
+        if not of_service:
+            continue
+        with running(*options) as (port, process):
+            for kind in of_service:
+                longer = LONGER if KINDS[kind] in LONG else 1
+                task = Task(kind, port, seconds * longer, seed, process.pid)
+                saw = watch(task, KINDS[kind], crowded, tries)
+                print(kind, json.dumps(saw), flush=True)
+                if process.poll() is not None:
+                    saw["findings"].append("the service ended")
+                found[kind] = added(found.get(kind), saw)
 
 
-def watch(port: int, service: int, kind: str, seconds: int) -> dict[str, Any]:
-    """Attacks for so long, beside the honest client; returns what both saw and the most memory."""
-    ask = [sys.executable, "-m", "benchmarks.torture.honest", str(port), str(seconds + START)]
-    honest = subprocess.Popen(ask, stdout=subprocess.PIPE, text=True)
-    assert honest.stdout is not None
-    assert honest.stdout.readline() == "ready\n"
-    attack = command_of(kind, port, seconds)
-    attacker = subprocess.Popen(attack, stdout=subprocess.PIPE, text=True) if attack else None
-    most = 0.0
-    while honest.poll() is None:
-        most = max(most, resident_megabytes(service))
-        time.sleep(0.1)
-    answered = attacker.communicate(timeout=120)[0] if attacker else ""
-    return {
-        **json.loads(honest.stdout.read()),
-        "megabytes": round(most),
-        "attacker_saw": json.loads(answered) if kind in ATTACKS else {},
+def judged(found: Found) -> tuple[dict[str, Any], bool]:
+    """Returns the honest predictions of all attacks in numbers, and whether all of it went well."""
+    rows = found.values()
+    lost = sum((Counter(row["lost"]) for row in rows), Counter[str]())
+    honest = {
+        "predictions": sum(row["asked"] for row in rows),
+        "lost": lost.total(),
+        "wrong": sum(row["wrong"] for row in rows),
     }
+    too_much = any(row["megabytes"] > MOST_BYTES / 2**20 for row in rows)
+    findings = any(row["findings"] for row in rows)
+    return honest, not (honest["lost"] or honest["wrong"] or too_much or findings)
+
+
+def report(found: Found) -> None:
+    """Prints a row for every attack, who was slow, and what was found."""
+    columns = ["attack", "asked", "lost", "wrong", "p50 ms", "p99 ms", "max ms", "MB", "all MB", "findings"]
+    keys = ("asked", "wrong", "p50_ms", "p99_ms", "max_ms", "megabytes", "megabytes_of_all")
+    rows = []
+    for kind, row in found.items():
+        asked, *others = (row[key] for key in keys)
+        rows.append([kind, asked, sum(row["lost"].values()), *others, len(row["findings"])])
+    show("Honest clients amid attacks", columns, rows)
+    if slowed := [kind for kind, row in found.items() if row["p99_ms"] > P99_MS]:
+        print(f"p99 above {P99_MS} ms: {', '.join(slowed)}")
+    for kind, row in found.items():
+        for finding in row["findings"]:
+            print(f"{kind}: {finding}")
 
 
 def main(
     seconds: Annotated[int, typer.Option(help="Of each attack.")] = 15,
     only: Annotated[list[str] | None, typer.Option(help="Names of attacks; all unless given.")] = None,
+    predictions: Annotated[int, typer.Option(help="Honest ones, at least; 0: one round.")] = 1_000_000,
 ) -> None:
-    """Attacks the service in every way and reports what an honest client noticed."""
-    slow = SLOWHTTPTEST if shutil.which("slowhttptest") else {}
-    kinds = ["nobody", *(only or [*ATTACKS, *slow])]
-    found: dict[str, dict[str, Any]] = {}
-    with server("ours") as (url, service, _):
-        port = int(url.rsplit(":", 1)[1].partition("/")[0])
-        for kind in kinds:
-            found[kind] = watch(port, service, kind, seconds)
-            print(kind, json.dumps(found[kind]), flush=True)
-    columns = ["attack", "asked", "lost", "wrong", "p50 ms", "p99 ms", "max ms", "MB"]
-    keys = ("asked", "lost", "wrong", "p50_ms", "p99_ms", "max_ms", "megabytes")
-    show(
-        "An honest client amid attacks", columns, [[kind, *map(row.get, keys)] for kind, row in found.items()]
-    )
-    slowed = [kind for kind, row in found.items() if row["p99_ms"] > P99_MS]
-    if slowed:
-        print(f"p99 above {P99_MS} ms: {', '.join(slowed)}")
+    """Attacks the service in every way and reports what honest clients noticed."""
+    kinds = ["nobody", *(only or [kind for kind in KINDS if kind != "nobody"])]
+    needed = {PROGRAMS[module] for module in map(KINDS.__getitem__, kinds) if module in PROGRAMS}
+    if missing := [program for program in sorted(needed) if shutil.which(program) is None]:
+        raise SystemExit(f"missing: {', '.join(missing)}; apt-get install slowhttptest nginx-light")
+    found: Found = {}
+    for seed in count():
+        one_round(seed, kinds, seconds, predictions > 0, found)
+        honest, went_well = judged(found)
+        if honest["predictions"] >= predictions:
+            break
+    report(found)
+    print("Honest predictions: {predictions:,}, lost {lost}, wrong {wrong}.".format(**honest))
     if only is None:
-        save("torture", {"seconds_of_each": seconds, "attacks": found})
-    if any(row["lost"] or row["wrong"] or row["megabytes"] > MOST_MEGABYTES for row in found.values()):
+        save("torture", {"seconds_of_each": seconds, "honest": honest, "attacks": found})
+    if not went_well:
         raise SystemExit(1)
 
 

@@ -1,8 +1,9 @@
-"""The client that must not notice anything: predictions at a fixed rate from an address of its own.
+"""The clients that must not notice anything: predictions at a fixed rate, each from an address of its own.
 
-`python -m benchmarks.torture.honest PORT SECONDS` prints `ready`, then one line of JSON.
-A request is due at a fixed time and its latency counts from then. It is lost if its connection breaks or its
-answer is not 200, and wrong if a logit differs from onnxruntime's by more than 1e-5.
+`python -m benchmarks.torture.honest CLIENT PORT SECONDS TRIES` prints `ready`, then one line of JSON.
+A request is due at a fixed time and its latency counts from then. It is lost if its connection breaks, as
+often as there are tries, or if its answer is not 200; it is wrong if a logit differs from onnxruntime's by
+more than 1e-5.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import uvloop
@@ -18,50 +20,81 @@ from benchmarks.peers.catalogue import LABELS, MODEL
 from benchmarks.peers.servers import digits, offline
 from benchmarks.peers.wire import Answer, Connection, connect, post
 
-ADDRESS, RATE, CONNECTIONS, IMAGES = "127.0.0.9", 200, 10, 200
+IMAGES = 200
+_PAUSE = 0.05  # before a request is sent again
+
+
+class Client(NamedTuple):
+    """How an honest client asks: its rate is shared by keep-alive connections."""
+
+    address: str
+    rate: int
+    connections: int
+
+
+# The first is the one whose latencies count; the second makes the predictions many.
+CLIENTS = {"steady": Client("127.0.0.9", 200, 10), "crowd": Client("127.0.0.10", 800, 16)}
 
 
 class Honest:
-    """Ten keep-alive connections that share the rate.
+    """An honest client and what it saw.
 
     Args:
+        client: How it asks.
         port: Where the service listens.
+        tries: How often a request is sent whose connection breaks.
     """
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, client: Client, port: int, tries: int) -> None:
+        self._client, self._port, self._tries = client, port, tries
         images = digits()[:IMAGES]
         self._expected = offline().run(["logits"], {"image": images})[0]
         bodies = ({"images": [image], "model": MODEL} for image in images[:, 0].tolist())
         self._requests = [post("/v1/predict", json.dumps(body).encode()) for body in bodies]
         self._latencies: list[float] = []
         self._lost: Counter[str] = Counter()
-        self._asked = self._wrong = 0
+        self._asked = self._wrong = self._sent_again = 0
 
     async def ask_for(self, seconds: float) -> None:
         """Asks at the rate for so long."""
         started = time.perf_counter()
-        await asyncio.gather(*(self._ask_on(number, started, seconds) for number in range(CONNECTIONS)))
+        connections = range(self._client.connections)
+        await asyncio.gather(*(self._ask_on(number, started, seconds) for number in connections))
 
     async def _ask_on(self, number: int, started: float, seconds: float) -> None:
+        _, rate, connections = self._client
         connection: Connection | None = None
-        for turn in range(int(seconds * RATE / CONNECTIONS)):
-            due = started + (turn * CONNECTIONS + number) / RATE
+        for turn in range(int(seconds * rate / connections)):
+            due = started + (turn * connections + number) / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             self._asked += 1
-            index = (turn * CONNECTIONS + number) % IMAGES
-            try:
-                if connection is None or not connection.open:
-                    connection = await connect(self._port, source=ADDRESS)
-            except OSError as error:
-                self._lost[type(error).__name__] += 1
-                continue
-            self._count(index, await connection.ask(self._requests[index]))
+            connection = await self._ask((turn * connections + number) % IMAGES, connection)
             self._latencies.append(time.perf_counter() - due)
 
-    def _count(self, index: int, answer: Answer | None) -> None:
-        if answer is None or answer.status != 200:
-            self._lost[str(answer.status) if answer else "connection lost"] += 1
+    async def _ask(self, index: int, connection: Connection | None) -> Connection | None:
+        """Asks, again if the connection breaks; returns the connection for the next request."""
+        reason = ""
+        for _ in range(self._tries):
+            if reason:
+                self._sent_again += 1
+                await asyncio.sleep(_PAUSE)
+            try:
+                if connection is None or not connection.open:
+                    connection = await connect(self._port, source=self._client.address)
+            except OSError as error:
+                reason = type(error).__name__
+                continue
+            answer = await connection.ask(self._requests[index])
+            if answer is not None:
+                self._count(index, answer)
+                return connection
+            reason = "connection lost"
+        self._lost[reason] += 1
+        return connection
+
+    def _count(self, index: int, answer: Answer) -> None:
+        if answer.status != 200:
+            self._lost[str(answer.status)] += 1
             return
         logits = json.loads(answer.body)["predictions"][0]["logits"]
         found = np.array([logits[str(label)] for label in LABELS])
@@ -74,6 +107,7 @@ class Honest:
             "asked": self._asked,
             "lost": dict(self._lost),
             "wrong": self._wrong,
+            "sent_again": self._sent_again,
             "p50_ms": p50,
             "p99_ms": p99,
             "max_ms": worst,
@@ -81,9 +115,10 @@ class Honest:
 
 
 def main() -> None:
-    honest = Honest(int(sys.argv[1]))
+    client, port, seconds, tries = sys.argv[1:]
+    honest = Honest(CLIENTS[client], int(port), int(tries))
     print("ready", flush=True)
-    uvloop.run(honest.ask_for(float(sys.argv[2])))
+    uvloop.run(honest.ask_for(float(seconds)))
     print(json.dumps(honest.outcome()))
 
 

@@ -79,6 +79,7 @@ class QueueLimit:
     def __init__(self, max_images: int) -> None:
         self._max_images, self._images = max_images, 0
         metrics.sample(metrics.QUEUE_DEPTH.labels("predict"), lambda: self._images)
+        metrics.budget("waiting images", max_images, lambda: self._images)
 
     def acquire(self, images: int) -> None:
         """Counts images that begin to wait.

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -36,7 +37,7 @@ IN_PROGRESS = Gauge(
     "whitebox_requests_in_progress", "Requests not yet answered.", multiprocess_mode="livesum"
 )
 QUEUE_DEPTH = Gauge(
-    "whitebox_queue_depth", "PendingRequest: images for inference; requests for attacks and certificates.",
+    "whitebox_queue_depth", "Waiting: images for inference; requests for attacks and certificates.",
     ["queue"], multiprocess_mode="livesum",
 )  # fmt: skip
 QUEUE_SECONDS = Histogram(
@@ -156,6 +157,17 @@ class Exposition:
 def _write() -> bytes:
     if SHARED_DIRECTORY not in os.environ:
         return _generate(REGISTRY)
+    _forget_the_dead(os.environ[SHARED_DIRECTORY])
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return _generate(registry)
+
+
+def _forget_the_dead(directory: str) -> None:
+    """Drops what killed processes said of the moment; what they counted stays."""
+    for file in Path(directory).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except OSError:  # no process, or by now another user's
+            file.unlink(missing_ok=True)

@@ -88,6 +88,7 @@ class WorkerPool:
         self._waiting = 0
         self._failed_starts = 0
         self._failure: str | None = None
+        metrics.budget(f"waiting {work}", queue, lambda: self._waiting)
 
     def start(self) -> None:
         """Starts the workers in the background; requests wait for the first that is ready."""

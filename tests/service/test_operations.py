@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry, Histogram
-from running import ROOT, WHITEBOX, metric, running_server, without_module
+from running import PACKAGE, ROOT, WHITEBOX, metric, running_server, without_module
 
+from benchmarks.torture.service import serving_processes
 from service.settings import Settings
 from service.telemetry.metrics import BufferedHistogram
 
@@ -51,6 +53,49 @@ def test_metrics_count_what_happened(client, three, package):
     assert metric(client, "whitebox_workers", pool="attacks") == 1
     assert metric(client, "whitebox_model_info", model="mnist-3v5", digest=package.digest) == 1
     assert metric(client, "whitebox_queue_depth", queue="predict") == 0
+
+
+def test_metrics_tell_how_near_each_budget_of_the_process_is(client):
+    settings = Settings()
+    limits = {
+        "requests": settings.max_requests,
+        "waiting images": settings.max_waiting_images,
+        "waiting attacks": settings.attack_queue,
+        "waiting certificates": settings.certify_queue,
+        "connections": settings.max_connections,
+        "connections of one address": settings.max_connections_per_address,
+        "buffered input bytes": settings.max_buffered_input_bytes,
+        "buffered output bytes": settings.max_buffered_output_bytes,
+        **{
+            f"{kind} threads": settings.threads + settings.thread_queue
+            for kind in ("parse", "unpack", "explain", "write")
+        },
+    }
+    text = client.get("/metrics").text
+    told = re.findall(r'whitebox_budget_limit{budget="(.*)"} (\S+)', text)
+    assert {budget: float(limit) for budget, limit in told} == limits
+    assert re.findall(r'whitebox_budget_used{budget="(.*)"} ', text) == [budget for budget, _ in told]
+    documented = (ROOT / "docs" / "operations.md").read_text()
+    assert all(f"`{budget}`" in documented for budget in limits)
+
+
+def test_a_waiting_attack_counts_against_its_budget(client, three):
+    slow = {"images": [three], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+    headers = {"X-Request-Timeout-Ms": "4000"}
+    asking = [
+        threading.Thread(
+            target=httpx.post,
+            args=(client.base_url.join("/v1/attack"),),
+            kwargs={"json": slow, "headers": headers, "timeout": 60},
+        )
+        for _ in range(3)
+    ]
+    for each in asking:
+        each.start()
+    until(lambda: metric(client, "whitebox_budget_used", budget="waiting attacks") >= 1)
+    for each in asking:
+        each.join()
+    assert metric(client, "whitebox_budget_used", budget="waiting attacks") == 0
 
 
 def test_metrics_do_not_grow_with_the_paths_that_clients_make_up(client):
@@ -89,6 +134,51 @@ def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(thre
                 unloaded = unloaded + 1 if one.get("/v2/models/mnist-10/ready").status_code == 404 else 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+
+
+def test_serving_processes_that_start_slowly_are_waited_for(tmp_path, three):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'spawn_main' in str(sys.orig_argv): time.sleep(6)\n"
+    )
+    environment = {**NO_WORKERS, **one_model(tmp_path), "PYTHONPATH": path_with(tmp_path)}
+    with running_server("--workers", "2", **environment) as (client, process):
+        first = serving_processes(process.pid)
+        assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
+        assert serving_processes(process.pid) == first
+
+
+def one_model(directory):
+    """Fewer models make a serving process start sooner."""
+    (models := directory / "models" / "mnist-3v5").mkdir(parents=True)
+    (models / PACKAGE.name).symlink_to(PACKAGE)
+    return {"WHITEBOX_MODELS_DIR": str(models.parent)}
+
+
+def path_with(directory):
+    return os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
+
+
+def test_killed_serving_processes_are_replaced_and_no_longer_counted(tmp_path, three):
+    with running_server("--workers", "2", **NO_WORKERS, **one_model(tmp_path)) as (client, process):
+        address = ("127.0.0.1", client.base_url.port)
+        with ExitStack() as held:
+            for _ in range(20):
+                held.enter_context(socket.create_connection(address))
+            until(lambda: metric(client, "whitebox_budget_used", budget="connections") >= 10)
+            for serving in (killed := serving_processes(process.pid)):
+                os.kill(serving, signal.SIGKILL)
+        client.close()  # its connection may have been one of those that broke
+        with httpx.Client(base_url=client.base_url, timeout=60) as anew:
+            assert anew.post("/v1/predict", json={"images": [three]}).status_code == 200
+            assert metric(anew, "whitebox_budget_used", budget="connections") < 10
+        until(lambda: len(set(serving_processes(process.pid)) - set(killed)) == 2)
+
+
+def until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(tmp_path, three):

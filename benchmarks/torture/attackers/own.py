@@ -1,14 +1,10 @@
-"""What one hostile client of this machine does to the service, one kind at a time.
-
-`python -m benchmarks.torture.attacks NAME PORT SECONDS` attacks for so long and counts what came back.
-"""
+"""What one hostile client of this machine does to the service, one kind at a time; counts what came back."""
 
 import base64
 import io
 import json
 import random
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +15,7 @@ from PIL import Image
 
 from benchmarks.peers.servers import digits
 from benchmarks.peers.wire import post
+from benchmarks.torture.task import read_task, tell
 
 MIB = 2**20
 Attack = Callable[["Attacker"], None]
@@ -231,10 +228,12 @@ ATTACKS: dict[str, Attack] = {
 
 
 def main() -> None:
-    name, port, seconds = sys.argv[1:]
-    attacker = Attacker(int(port), float(seconds))
-    ATTACKS[name](attacker)
-    print(json.dumps(dict(attacker.seen)))
+    task = read_task()
+    random.seed(task.seed)
+    attacker = Attacker(task.port, task.seconds)
+    ATTACKS[task.kind](attacker)
+    failed = attacker.seen["500"]
+    tell(attacker.seen, [f"{failed} requests were answered by 500"] if failed else [])
 
 
 if __name__ == "__main__":
