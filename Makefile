@@ -5,7 +5,7 @@ PORT ?= 8000
 BIN := .venv/bin
 UV := .venv/lock/bin/uv
 
-.PHONY: serve test lint format web web-check image-test contract-test minimum-versions audit bench bench-peers clean report \
+.PHONY: serve test lint format web web-check demo image-test contract-test minimum-versions audit bench bench-peers clean report \
 	docs results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
@@ -26,6 +26,10 @@ web: web/node_modules/.package-lock.json ## Build the page from web/ into servic
 web-check: web/node_modules/.package-lock.json ## Whether the committed page is what web/ builds
 	cd web && npm run --silent check && node build.mjs ../build/web
 	diff --recursive build/web service/web/files
+
+demo: web/node_modules/.package-lock.json ## The page without a server into build/demo, for any static host; needs Node.js 20
+	cd web && npm run --silent demo
+	@echo "build/demo is ready: python3 -m http.server --directory build/demo"
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	cd web && npm ci

@@ -1,26 +1,11 @@
 """The page for everybody: axe-core finds nothing, the keyboard is enough, at every width, in both themes."""
 
 import pytest
-from running import ROOT
-
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+from web_page import violations
 
 
 def ready(page) -> None:
     page.locator(".says", has_text="adds").first.wait_for()
-
-
-def violations(page) -> list[str]:
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed: cd web && npm ci")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate(
-        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES
-    )["violations"]  # fmt: skip
-    return [
-        f"{each['id']}: {node['html']} {node['failureSummary']}" for each in found for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

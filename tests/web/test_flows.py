@@ -11,46 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import ROOT, running_server
+from web_page import answer, bars, draw, number, wait_for_answer, wait_for_explanation, wait_for_logit
 
 TEN = "/#model=mnist-10-certified&version=2&sample="
 THREE = (ROOT / "examples" / "three.png").read_bytes()
 CAT = (ROOT / "service" / "web" / "files" / "samples" / "cat.png").read_bytes()
-# A 3, in shares of the drawing.
-STROKE = [(0.3, 0.25), (0.5, 0.18), (0.68, 0.3), (0.5, 0.46), (0.7, 0.62), (0.52, 0.8), (0.3, 0.72)]
-
-
-def number(text: str) -> float:
-    return float(text.replace("\N{MINUS SIGN}", "-").replace(",", ""))
-
-
-def answer(page) -> str:
-    return page.locator(".answer-label").inner_text()
-
-
-def wait_for_answer(page, label=r"\d") -> None:
-    page.wait_for_function(
-        "label => new RegExp(label).test(document.querySelector('.answer-label').textContent)", arg=label
-    )
-
-
-def wait_for_explanation(page) -> None:
-    page.locator(".says", has_text="adds").first.wait_for()
-
-
-def wait_for_logit(page, logit: float) -> None:
-    text = f"{logit:+.3f}".replace("-", "\N{MINUS SIGN}")
-    page.locator(".total-number", has_text=text).first.wait_for()
-
-
-def draw(page, points=STROKE, steps=4, lift=True) -> None:
-    box = page.locator("drawing-pad").bounding_box()
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=steps)
-    if lift:
-        page.mouse.up()
 
 
 def asked_of(page, path, action) -> dict:
@@ -58,11 +23,6 @@ def asked_of(page, path, action) -> dict:
     with page.expect_response(lambda response: path in response.url) as found:
         action()
     return found.value.json()
-
-
-def bars(page, claim: int) -> list[float]:
-    texts = page.locator(".claim").nth(claim).locator(".waterfall .bar .number").all_text_contents()
-    return [number(text) for text in texts]
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])

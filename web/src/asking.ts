@@ -1,4 +1,5 @@
 // What the page asks of the service, and when: the answer follows the pen, the rest follows the answer.
+import { backend } from "#backend";
 import * as api from "./api";
 import { fileOf, isEmpty, isTooLittle, EMPTY, type Drawing } from "./drawing";
 import { ranked } from "./explained";
@@ -52,7 +53,7 @@ const isCurrent = (drawing: Drawing, model: api.ModelRef): boolean => current().
 async function answer(drawing: Drawing, model: api.ModelRef, file: () => Promise<Blob>): Promise<void> {
   const slow = setTimeout(() => update({ slow: true }), SLOW_AFTER_MS);
   try {
-    const prediction = await api.predict(model, await file());
+    const prediction = await backend.predict(model, await file());
     if (current().model === model && !isEmpty(current().drawing)) update({ prediction, problem: null });
   } catch (error) {
     if (isCurrent(drawing, model)) fail(error);
@@ -64,7 +65,7 @@ async function answer(drawing: Drawing, model: api.ModelRef, file: () => Promise
 
 async function explainIt(drawing: Drawing, model: api.ModelRef, file: () => Promise<Blob>): Promise<void> {
   try {
-    const explanation = await api.explain(model, await file());
+    const explanation = await backend.explain(model, await file());
     if (current().model !== model || isEmpty(current().drawing)) return;
     update({ explanation, rival: rivalOf(explanation, current().rival) });
   } catch {
@@ -94,7 +95,7 @@ export const asProblem = (error: unknown): api.Problem =>
 /** Loads the list of models and chooses one: the named one if it is loaded, else the service's default. */
 export async function loadModels(name: string | null, version: string | null): Promise<void> {
   try {
-    const { models, default: standard } = await api.listModels();
+    const { models, default: standard } = await backend.listModels();
     update({ models, needsKey: false, problem: null });
     const newest = (wanted: string): api.ModelSummary | undefined => models.filter((model) => model.name === wanted).at(-1);
     const exact = models.find((model) => model.name === name && model.version === version);
@@ -113,7 +114,7 @@ export async function chooseModel({ name, version }: api.ModelRef): Promise<void
     attack: { ...NO_ATTACK, options: current().attack.options },
   });
   askAgain();
-  const [details, sheet] = await Promise.allSettled([api.describeModel(model), api.readSheet(model)]);
+  const [details, sheet] = await Promise.allSettled([backend.describeModel(model), backend.readSheet(model)]);
   if (current().model !== model) return;
   update({ details: details.status === "fulfilled" ? details.value : null, sheet: sheet.status === "fulfilled" ? sheet.value : null });
 }
@@ -132,7 +133,7 @@ async function prove(): Promise<void> {
     const first = (knowledge?.radius ?? null) === null;
     const needsSearch = !knowledge || epsilon > knowledge.certified;
     const options = { epsilon, radius: first, counterexample: needsSearch };
-    const outcome = await api.certify(model, explanation.image, options);
+    const outcome = await backend.certify(model, explanation.image, options);
     if (current().explanation !== explanation) return;
     update({ knowledge: learned(current().knowledge, outcome, epsilon) });
   } catch (error) {
@@ -169,11 +170,11 @@ export async function runAttack(): Promise<void> {
   update({ attack: { ...NO_ATTACK, options: attack.options, running, before: explanation } });
   const isMine = (): boolean => current().attack.running === running;
   try {
-    const outcome = await api.attack(model, explanation.image, attack.options, running.signal, (progress) => {
+    const outcome = await backend.attack(model, explanation.image, attack.options, running.signal, (progress) => {
       if (isMine()) updateAttack({ progress: [...current().attack.progress, progress] });
     });
     const images = Array.from({ length: FRAMES }, (_, at) => between(explanation.image, outcome.image, at / (FRAMES - 1)));
-    const [frames, adversarial] = await Promise.all([api.predictAll(model, images), api.explain(model, outcome.image)]);
+    const [frames, adversarial] = await Promise.all([backend.predictAll(model, images), backend.explain(model, outcome.image)]);
     if (!isMine()) return;
     updateAttack({ outcome, frames, frame: FRAMES - 1, explanation: adversarial, running: null });
     if (outcome.success) update({ knowledge: attacked(current().knowledge, outcome) });

@@ -1,4 +1,5 @@
 // The state in the URL's fragment, which never leaves the browser: a link shows what the sender saw.
+import { backend } from "#backend";
 import { compareWith, show } from "./asking";
 import { decodeStrokes, encodeStrokes } from "./drawing";
 import { showSample } from "./pictures/files";
@@ -31,7 +32,7 @@ export async function restoreFromUrl(): Promise<void> {
   const epsilon = Number(told.get("epsilon") ?? current().epsilon);
   if (Number.isFinite(epsilon)) update({ epsilon: Math.min(0.5, Math.max(0, epsilon)) });
   const [name, norm, strength] = (told.get("attack") ?? "").split(",");
-  if (name && (norm === "linf" || norm === "l2") && Number.isFinite(Number(strength))) {
+  if (name && backend.attacks.includes(name) && (norm === "linf" || norm === "l2") && Number.isFinite(Number(strength))) {
     update({ attack: { ...NO_ATTACK, options: { attack: name, norm, epsilon: Number(strength) } } });
   }
   const strokes = told.get("strokes");

@@ -2,6 +2,7 @@
 import { show } from "../asking";
 import { update } from "../state";
 import { Problem } from "../api";
+import { assetUrl } from "../assets";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp"];
 
@@ -19,7 +20,7 @@ export async function showPicture(file: File | Blob, name = file instanceof File
 }
 
 export async function showSample(name: string): Promise<void> {
-  const response = await fetch(`/page/samples/${encodeURIComponent(name)}.png`);
+  const response = await fetch(assetUrl(`samples/${encodeURIComponent(name)}.png`));
   if (response.ok) await showPicture(await response.blob(), `sample ${name}`, name);
 }
 

@@ -1,4 +1,5 @@
 // Attack it: an attack's progress, the way from the image to the adversarial one, and both explanations.
+import { backend } from "#backend";
 import { scaleLinear } from "d3-scale";
 import { line } from "d3-shape";
 import { html, nothing, svg, type SVGTemplateResult, type TemplateResult } from "lit-html";
@@ -13,6 +14,7 @@ import type { MapData } from "../pictures/pixel-map";
 import { sharedScale, waterfall } from "../pictures/waterfall";
 import { updateAttack, type AttackState, type State } from "../state";
 import { icon } from "./icons";
+import { limit } from "./limit";
 import { pictureTools } from "./picture-tools";
 
 const MOST_EPSILON = { linf: 0.5, l2: 6 };
@@ -23,6 +25,7 @@ export function attackView(state: State, width: number, barsWidth: number): Temp
     <header class="section-head">
       <h2 id="attack-title">Attack it</h2>
       <p class="says" aria-live="polite">${says(attack)}</p>
+      ${limit(backend.limits.attacks)}
     </header>
     ${controls(state)}
     ${attack.running || attack.progress.length > 1 ? progress(attack, width) : nothing}
@@ -47,7 +50,7 @@ function controls({ attack, explanation }: State): TemplateResult {
   const most = MOST_EPSILON[options.norm];
   return html`<form class="controls" @submit=${(event: Event) => { event.preventDefault(); void (running ? stopAttack() : runAttack()); }}>
     <label>Attack<select @change=${(event: Event) => choose({ attack: value(event) })}>
-      ${ATTACKS.map(({ name, about }) => html`<option value=${name} ?selected=${name === options.attack}>${name}: ${about}</option>`)}
+      ${ATTACKS.filter(({ name }) => backend.attacks.includes(name)).map(({ name, about }) => html`<option value=${name} ?selected=${name === options.attack}>${name}: ${about}</option>`)}
     </select></label>
     <label>Distance<select @change=${(event: Event) => choose(value(event) === "l2" ? { norm: "l2", epsilon: 3 } : { norm: "linf", epsilon: 0.3 })}>
       <option value="linf" ?selected=${options.norm === "linf"}>every pixel (L-inf)</option>

@@ -1,6 +1,8 @@
 // Draw, drop, pick or paste.
+import { backend } from "#backend";
 import { html, nothing, type TemplateResult } from "lit-html";
 import { live } from "lit-html/directives/live.js";
+import { assetUrl } from "../assets";
 import { clear, show, undo } from "../asking";
 import { EMPTY, isEmpty, type Stroke } from "../drawing";
 import { showPicture, showSample } from "../pictures/files";
@@ -8,6 +10,7 @@ import "../pictures/drawing-pad";
 import { SAMPLES } from "../samples";
 import { current, type State } from "../state";
 import { icon } from "./icons";
+import { limit } from "./limit";
 
 let strokesBefore: Stroke[] | null = null;
 
@@ -38,6 +41,7 @@ export function drawView(state: State): TemplateResult {
       <label class="button">${icon("image")}Image\u2026<input class="visually-hidden" type="file" accept="image/png,image/jpeg,image/webp" aria-label="Open an image" .value=${live("")} @change=${chooseFile} /></label>
     </div>
     ${samples(state)}
+    ${limit(backend.limits.pictures)}
   </section>`;
 }
 
@@ -72,7 +76,7 @@ function samples({ models, model, sample }: State): TemplateResult {
   return html`<div class="samples" role="group" aria-label="Samples">
     ${[...shown, ...strange].map(
       ({ name, title }) => html`<button type="button" class="sample" aria-pressed=${sample === name} title=${title} @click=${() => showSample(name)}>
-        <img src="/page/samples/${name}.png" alt=${title} width="28" height="28" /></button>`,
+        <img src=${assetUrl(`samples/${name}.png`)} alt=${title} width="28" height="28" /></button>`,
     )}
   </div>`;
 }

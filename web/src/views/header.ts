@@ -1,6 +1,6 @@
 // The head of the page: which model answers, and the theme.
 import { html, nothing, type TemplateResult } from "lit-html";
-import { setApiKey } from "../api";
+import { backend } from "#backend";
 import { chooseModel, loadModels } from "../asking";
 import { chooseTheme, currentTheme } from "../pictures/colours";
 import { update, type State } from "../state";
@@ -27,7 +27,7 @@ export function headerView({ models, model, needsKey }: State): TemplateResult {
 /** The key is kept while the page is open, and nowhere else. */
 const keyForm = (): TemplateResult => html`<form class="key" @submit=${(event: SubmitEvent) => {
   event.preventDefault();
-  setApiKey(new FormData(event.target as HTMLFormElement).get("key") as string);
+  backend.setApiKey?.(new FormData(event.target as HTMLFormElement).get("key") as string);
   const { model, version } = placeInUrl();
   void loadModels(model, version);
 }}>

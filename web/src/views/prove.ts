@@ -1,4 +1,5 @@
 // Prove it: what is certified, what is falsified, and what nobody knows, along epsilon.
+import { backend } from "#backend";
 import { scaleLinear } from "d3-scale";
 import { html, nothing, svg, type SVGTemplateResult, type TemplateResult } from "lit-html";
 import { live } from "lit-html/directives/live.js";
@@ -8,6 +9,7 @@ import { plain, signed } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
 import type { Knowledge, State } from "../state";
+import { limit } from "./limit";
 import { pictureTools } from "./picture-tools";
 
 const MOST = 0.5;
@@ -20,6 +22,7 @@ export function proveView(state: State, width: number): TemplateResult {
     <header class="section-head">
       <h2 id="prove-title">Prove it</h2>
       <p class="says" aria-live="polite">${explanation ? (certifyProblem ? html`<span class="problem">${certifyProblem.message}</span>` : verdict(state)) : "How far every pixel may move before the answer can change."}</p>
+      ${limit(backend.limits.proofs)}
     </header>
     <figure class="picture epsilon">
       <label for="epsilon">Every pixel may change by up to <output>\u03b5 = ${epsilon.toFixed(3)}</output></label>

@@ -1,5 +1,6 @@
 // What one sees, for others and for programs: a link, curl, Python.
-import { html, type TemplateResult } from "lit-html";
+import { html, nothing, type TemplateResult } from "lit-html";
+import { backend } from "#backend";
 import { fileOf, isEmpty } from "../drawing";
 import { current, update, type State } from "../state";
 import { icon } from "./icons";
@@ -17,12 +18,12 @@ async function body(): Promise<string> {
 }
 
 export const asCurl = async (): Promise<string> =>
-  `curl -s ${location.origin}/v1/explain -H 'Content-Type: application/json' -d '${await body()}'`;
+  `curl -s ${backend.origin}/v1/explain -H 'Content-Type: application/json' -d '${await body()}'`;
 
 export const asPython = async (): Promise<string> => `import httpx
 
 request = ${await body()}
-answer = httpx.post("${location.origin}/v1/explain", json=request).raise_for_status()
+answer = httpx.post("${backend.origin}/v1/explain", json=request).raise_for_status()
 print(answer.json()["explanations"][0])
 `;
 
@@ -40,8 +41,9 @@ export function shareView(state: State): TemplateResult {
   const nothingDrawn = isEmpty(state.drawing) || !state.model;
   return html`<div class="share" role="group" aria-label="Copy">
     <button type="button" class="quiet" @click=${() => copy(Promise.resolve(location.href), linkName(state))} ?disabled=${nothingDrawn}>${icon("link")}Link</button>
-    <button type="button" class="quiet" @click=${() => copy(asCurl(), "curl command")} ?disabled=${nothingDrawn}>${icon("code")}curl</button>
-    <button type="button" class="quiet" @click=${() => copy(asPython(), "Python")} ?disabled=${nothingDrawn}>${icon("code")}Python</button>
+    ${backend.origin === null ? nothing : html`
+      <button type="button" class="quiet" @click=${() => copy(asCurl(), "curl command")} ?disabled=${nothingDrawn}>${icon("code")}curl</button>
+      <button type="button" class="quiet" @click=${() => copy(asPython(), "Python")} ?disabled=${nothingDrawn}>${icon("code")}Python</button>`}
     <span class="notice" role="status">${state.notice}</span>
   </div>`;
 }
