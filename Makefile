@@ -91,7 +91,7 @@ results-10: .venv/dev.stamp ## Ten digits, the paper's recipe
 
 results-10-certified: .venv/dev.stamp ## Ten digits, the certified recipe
 	$(call SEEDS,certified-10,mnist-10-certified-seed,0)
-	$(call CARD,artifacts/mnist-10-certified/4,mnist-10-certified,--trust-certificates)
+	$(call CARD,artifacts/mnist-10-certified/5,mnist-10-certified,--trust-certificates)
 
 results-compared: .venv/dev.stamp ## Baselines and ablations
 	for recipe in logistic cnn cnn-thresholded cnn-adversarial \
