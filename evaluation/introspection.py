@@ -106,6 +106,9 @@ def _layer_outputs(
             "image": _numbers(images[n, 0]),
             "two_step": _numbers(trace.two_step[n]),
             "bright": _numbers(trace.bright[n]),
+            "pose": _numbers(trace.pose[n]),
+            "logits": _numbers(trace.logits[n]),
+            "contributions": _numbers(trace.contributions[n]),
             "claims": _claims(trace, n, dataset.labels),
         }
         for n, index in enumerate(chosen)

@@ -19,9 +19,12 @@ _PANEL, _GAP, _MARGIN = 148, 22, 24
 _LEVELS = 12  # shades of a map
 _BAR, _LABEL, _BARS = 17, 150, 620
 _MAX_BARS = 9  # the shapes beyond are added up in one bar
+_LEAST = 5e-4  # less is shown as 0.000
 
 
-class _Addend(NamedTuple):
+class Addend(NamedTuple):
+    """A part of a logit."""
+
     name: str
     value: float
 
@@ -41,7 +44,7 @@ def explanation_figure(
     Returns:
         An SVG document; its title is the sentence of `explanation_sentence`.
     """
-    best = _best_two(trace["logits"])
+    best = best_two(trace["logits"])
     panels = _maps(image, trace) + _best_shapes(image, trace, best, labels)
     sentence = explanation_sentence(trace, labels)
     width = 2 * _MARGIN + len(panels) * (_PANEL + _GAP) - _GAP
@@ -52,7 +55,7 @@ def explanation_figure(
     top += _PANEL + 22
     body.append(_legend(width, top))
     top += 40
-    lists = [_addends(trace["contributions"][index], labels, shapes_per_class) for index in best]
+    lists = [addends_of(trace["contributions"][index], labels, shapes_per_class) for index in best]
     bars = _Waterfall(lists)
     for index, addends in zip(best, lists, strict=True):
         drawing, height = bars.draw(addends, labels[index])
@@ -87,22 +90,24 @@ def _best_shapes(
 
 def explanation_sentence(trace: Mapping[str, Array], labels: Sequence[object]) -> str:
     """Returns the explanation in words: the answer, its best shape, and what the runner-up has."""
-    answer, other = _best_two(trace["logits"])
+    answer, other = best_two(trace["logits"])
     own, rival = (_best_shape(trace, index) for index in (answer, other))
     logits, found = trace["logits"], trace["contributions"]
-    for_answer, for_other = _number(found[answer, own], 2), _number(found[other, rival], 2)
+    for_answer, for_other = signed_number(found[answer, own], 2), signed_number(found[other, rival], 2)
     return (
         f"{labels[answer]}, not {labels[other]}: shape {own} adds {for_answer} to a logit of "
-        f"{_number(logits[answer], 2)}; of {labels[other]}, shape {rival} adds {for_other} to "
-        f"{_number(logits[other], 2)}"
+        f"{signed_number(logits[answer], 2)}; of {labels[other]}, shape {rival} adds {for_other} to "
+        f"{signed_number(logits[other], 2)}"
     )
 
 
-def _number(value: float, digits: int) -> str:
+def signed_number(value: float, digits: int) -> str:
+    """Returns a number with its sign, minus as minus."""
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _best_two(logits: Array) -> tuple[int, int]:
+def best_two(logits: Array) -> tuple[int, int]:
+    """Returns the classes of the largest logit and of the next."""
     second, first = np.argsort(logits)[-2:].tolist()
     return first, second
 
@@ -157,17 +162,23 @@ def _panel(left: int, top: int, title: str, drawing: str, shape: tuple[int, ...]
     )
 
 
-def _addends(contributions: Array, labels: Sequence[object], shapes_per_class: int) -> list[_Addend]:
-    """Returns what adds up to a logit, the largest first, the smallest in one."""
-    order = np.argsort(-np.abs(contributions), kind="stable").tolist()
-    shown, rest = order[:_MAX_BARS], order[_MAX_BARS:]
+def addends_of(contributions: Array, labels: Sequence[object], shapes_per_class: int) -> list[Addend]:
+    """Returns what adds up to a logit: the shapes that add most, the largest first, and the others in one.
+
+    Args:
+        contributions: (shapes,) of one class.
+        labels: Of all classes.
+        shapes_per_class: Consecutive shapes that belong to one class.
+    """
+    order = np.argsort(-np.abs(contributions), kind="stable")
+    shown = [int(shape) for shape in order[:_MAX_BARS] if abs(contributions[shape]) >= _LEAST]
     addends = [
-        _Addend(f"shape {shape}, of {labels[shape // shapes_per_class]}", float(contributions[shape]))
+        Addend(f"shape {shape}, of {labels[shape // shapes_per_class]}", float(contributions[shape]))
         for shape in shown
-        if abs(contributions[shape]) >= 5e-4
     ]
-    if rest:
-        addends.append(_Addend(f"{len(rest)} others together", float(contributions[rest].sum())))
+    rest = order[len(shown) :]
+    if abs(together := float(contributions[rest].sum())) >= _LEAST:
+        addends.append(Addend(f"{len(rest)} others together", together))
     return addends
 
 
@@ -178,11 +189,11 @@ class _Waterfall:
         lists: All that will be drawn.
     """
 
-    def __init__(self, lists: Sequence[Sequence[_Addend]]) -> None:
+    def __init__(self, lists: Sequence[Sequence[Addend]]) -> None:
         sums = [0.0, *(total for addends in lists for total in accumulate(one.value for one in addends))]
         self._low, self._scale = min(sums), _BARS / max(max(sums) - min(sums), 1e-9)
 
-    def draw(self, addends: Sequence[_Addend], label: object) -> tuple[str, int]:
+    def draw(self, addends: Sequence[Addend], label: object) -> tuple[str, int]:
         """Returns the drawing and its height."""
         start, bottom = 0.0, 12 + len(addends) * _BAR
         parts = [
@@ -192,21 +203,21 @@ class _Waterfall:
         for line, addend in enumerate(addends):
             parts.append(self._bar(12 + line * _BAR, addend, start))
             start += addend.value
-        total = f"sum = logit of {label}: {_number(start, 3)}"
+        total = f"sum = logit of {label}: {signed_number(start, 3)}"
         parts += [
             f'<path stroke="{_INK}" stroke-width="2" d="M{self._place(start):.1f} 10V{bottom + 3}"/>',
             _text(0, bottom + 14, total, size=12, weight="bold"),
         ]
         return "".join(parts), bottom + 22
 
-    def _bar(self, top: int, addend: _Addend, start: float) -> str:
+    def _bar(self, top: int, addend: Addend, start: float) -> str:
         left, right = sorted((self._place(start), self._place(start + addend.value)))
         fill, line = (_FOR, _FOR) if addend.value > 0 else ("url(#against-bar)", _AGAINST)
         return (
             _text(0, top + 11, addend.name, size=11)
             + f'<rect x="{left:.1f}" y="{top + 1}" width="{max(right - left, 1):.1f}" height="{_BAR - 4}" '
             + f'fill="{fill}" stroke="{line}"/>'
-            + _text(right + 6, top + 11, _number(addend.value, 3), size=11)
+            + _text(right + 6, top + 11, signed_number(addend.value, 3), size=11)
         )
 
     def _place(self, value: float) -> float:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +17,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 PREFIX = "WHITEBOX_"
 # What other parts of whitebox read, with the same prefix.
 OTHER_VARIABLES = ("DATA_DIR",)
+# What commands that ask a service read. A service that is started with it is meant to have WHITEBOX_API_KEYS,
+# and would be open to everybody.
+ASKING_VARIABLES = ("API_KEY",)
 # What Kubernetes sets in a pod beside a Service named whitebox or whitebox-*.
 _SERVICE_LINK = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -132,13 +135,17 @@ class Settings(Budgets):
         return cls.model_fields["port"].default if is_link else value
 
 
-def load_settings(**options: str | int | None) -> Settings:
+def load_settings(*, for_serving: bool = True, **options: str | int | None) -> Settings:
     """Returns the settings of the environment; options of the command line that are not None come first.
+
+    Args:
+        for_serving: Whether a service will be started with them; else `WHITEBOX_API_KEY` is passed over.
+        options: By the names of settings.
 
     Raises:
         SettingsError: A value is not valid, or a variable is none of ours.
     """
-    _refuse_unknown_variables(os.environ)
+    _refuse_unknown_variables(os.environ, () if for_serving else ASKING_VARIABLES)
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
@@ -153,9 +160,9 @@ def _shown(name: str, options: Mapping[str, object]) -> str:
     return f"--{name.replace('_', '-')}" if name in options else PREFIX + name.upper()
 
 
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+def _refuse_unknown_variables(environment: Mapping[str, str], others: Sequence[str]) -> None:
     """A misspelt variable would leave its setting at the default, and nobody would notice."""
-    known = [name.upper() for name in Settings.model_fields] + list(OTHER_VARIABLES)
+    known = [name.upper() for name in Settings.model_fields] + [*OTHER_VARIABLES, *others]
     for variable, value in environment.items():
         name = variable.upper().removeprefix(PREFIX)
         if name == variable.upper() or name in known:

@@ -67,7 +67,8 @@ def all_test_digits() -> Dataset:
 @pytest.fixture(scope="session")
 def server() -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     # On a busy machine a certificate may wait for a worker to load torch longer than the 30 s of the service.
-    with running_server(WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110", WHITEBOX_MODEL_CONTROL="true") as running:
+    times = {"WHITEBOX_CERTIFY_TIMEOUT_SECONDS": "110", "WHITEBOX_ATTACK_TIMEOUT_SECONDS": "110"}
+    with running_server(WHITEBOX_MODEL_CONTROL="true", **times) as running:
         yield running
 
 

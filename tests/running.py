@@ -1,6 +1,7 @@
 """Starting the product as a user does: the command `whitebox`, a server on a socket."""
 
 import os
+import pty
 import re
 import socket
 import subprocess
@@ -73,6 +74,28 @@ def running_server(
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def on_a_terminal(*arguments: object, **environment: str) -> str:
+    """Returns what a command shows on a terminal of 100 columns, control sequences among it."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [WHITEBOX, *map(str, arguments)],
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", "TERM": "xterm", **environment},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # Linux: the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0, shown.decode()
+    return shown.decode()
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:

@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 # api.md with a server in test_readme.py, tutorial.md with its images in whitebox/test_own_images.py.
 WRITTEN = {
     "docs/evaluation.md": ["mine.json"],
-    "docs/library.md": ["attack.png", "explanation.svg", "maps.png"],
+    "docs/library.md": ["attack.png", "explanation.pdf", "explanation.svg"],
     "docs/preprocessing.md": [],
     "docs/semantic-features.md": ["semantic-features.svg"],
     "docs/training.md": ["runs/small-0/network.safetensors"],

@@ -1,9 +1,11 @@
 """Results drawn by matplotlib, for notebooks and papers."""
 
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from whitebox.results import AttackOutcome, Explanation, Prediction
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _FOR, _AGAINST = "#1f5fbf", "#d9730d"  # as in model.explanation_figure
 _PANEL = 2.2  # inches
+_WIDTH = 8.8
 
 
 def prediction_figure(prediction: Prediction) -> "Figure":
@@ -28,19 +31,17 @@ def prediction_figure(prediction: Prediction) -> "Figure":
     return figure
 
 
-def explanation_maps(explanation: Explanation) -> "Figure":
-    """Draws the maps of the layers, and what each shape adds to the answer's logit."""
-    answer = explanation.prediction.label
-    index = explanation.labels.index(answer)
-    figure, (image, two_step, bright, pixels, bars) = _panels(5)
-    _show_image(image, explanation.prediction.image, "what the network saw")
-    _show(two_step, "two-step map", explanation.two_step, cmap="gray", vmin=-1, vmax=1)
-    _show_image(bright, explanation.bright, "bright map")
-    _show_signed(pixels, explanation.attribution_two_step[index], f"adds to the logit of {answer}")
-    added = explanation.contributions[index]
-    bars.bar(range(len(added)), added, color=np.where(added >= 0, _FOR, _AGAINST))
-    bars.set_title(f"shapes add up to {added.sum():+.2f}", fontsize=9)
-    figure.suptitle(explanation.sentence, fontsize=10)
+def explanation_plot(explanation: Explanation) -> "Figure":
+    """Shows the composed figure, which is drawn as for the service and the command line."""
+    with Image.open(io.BytesIO(explanation.png())) as picture:
+        pixels = np.asarray(picture)
+    height, width = pixels.shape[:2]
+    figure, (axes,) = _panels(1)
+    figure.set_size_inches(_WIDTH, _WIDTH * height / width)
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.imshow(pixels)
+    axes.set_axis_off()
     return figure
 
 
@@ -63,7 +64,7 @@ def _panels(count: int) -> "tuple[Figure, list[Axes]]":
         ) from error
     # Without pyplot: nothing global, no window; notebooks draw what has _repr_html_ or _repr_png_.
     figure = Figure(figsize=(_PANEL * count, _PANEL + 0.7), layout="constrained")
-    return figure, list(figure.subplots(1, count))
+    return figure, figure.subplots(1, count, squeeze=False)[0].tolist()
 
 
 def _show_image(axes: "Axes", values: NDArray[Any], title: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.explanation_figure import explanation_figure, explanation_sentence
 from model.package import Label
+from service.codecs.figure_png import figure_png, save_figure
 from service.codecs.rendering import grey_png
 
 if TYPE_CHECKING:
@@ -135,19 +136,27 @@ class Explanation:
         """Returns the composed figure of the explanation, as the service and the command line draw it."""
         return explanation_figure(self.prediction.image, self._trace(), self.labels, self.shapes_per_class)
 
+    def png(self) -> bytes:
+        """Returns the same figure as PNG."""
+        return figure_png(self.svg())
+
     def save(self, path: str | Path) -> None:
-        """Writes the composed figure as an SVG file."""
-        Path(path).write_text(self.svg(), encoding="utf-8")
+        """Writes the composed figure as an SVG or PNG file, whichever the name ends in.
+
+        Raises:
+            ValueError: It ends in something else.
+        """
+        save_figure(self.svg(), Path(path))
 
     def plot(self) -> "Figure":
-        """Draws the maps and what each shape adds to the answer's logit. Needs matplotlib.
+        """Shows the composed figure as one of matplotlib's, to be put beside others. Needs matplotlib.
 
         Raises:
             ModuleNotFoundError: It is not installed; the message names the extra.
         """
-        from whitebox.plots import explanation_maps
+        from whitebox.plots import explanation_plot
 
-        return explanation_maps(self)
+        return explanation_plot(self)
 
     def _trace(self) -> dict[str, Floats]:
         names = ("two_step", "bright", "templates", "contributions")

@@ -11,6 +11,7 @@ from evaluation.report.cards import (
     certificates,
     certified,
     certified_curve,
+    has_masked_gradients,
     precision_at_80_recall,
     worst_case,
 )
@@ -28,8 +29,9 @@ def proved(cards: Cards) -> Section:
     bars = {
         name: {
             "clean": card["clean"]["accuracy"],
-            "withstand the attacks, 0.3": worst_case(card),
-            **{f"proved, {r}": certified(card, r) for r in (radius, RADII[0])},
+            f"proved, {RADII[0]}": certified(card, RADII[0]),
+            f"withstand the attacks, {radius}": worst_case(card),
+            f"proved, {radius}": certified(card, radius),
         }
         for name, card in shown.items()
     }
@@ -86,7 +88,7 @@ def reliability(cards: Cards) -> Section:
         return Section(title, [no_cards(cards)])
     kinds = {"white-box networks": ("whitebox",), "baselines": ("baseline",)}
     data = {
-        kind: {n: _points(found[n]) for n in cards.of_kind(*members) if n in found}
+        kind: {_marked(cards, n): _points(found[n]) for n in cards.of_kind(*members) if n in found}
         for kind, members in kinds.items()
         if any(n in found for n in cards.of_kind(*members))
     }
@@ -95,7 +97,7 @@ def reliability(cards: Cards) -> Section:
         "kept. Precision: how many of those kept are right. Recall: how many of all digits are kept and "
         "right; it ends at the accuracy under attack."
     )
-    rows = [[name, percent(precision_at_80_recall(cards.models[name]))] for name in found]
+    rows = [[_marked(cards, name), percent(precision_at_80_recall(cards.models[name]))] for name in found]
     figure = Figure("reliability.svg", names_of("Precision against recall", found), data, charts.reliability)
     head = ["network", "precision at 80% recall"]
     return Section(title, [words, figure, table(head, rows)])
@@ -138,6 +140,10 @@ def _gap_row(name: str, card: Card, radius: float) -> list[str]:
         )
     ]
     return [name, worst(card), *cells, percent(undecided)]
+
+
+def _marked(cards: Cards, name: str) -> str:
+    return f"{name} (gradients masked)" if has_masked_gradients(cards.models[name]) else name
 
 
 def _points(curve: Card) -> list[dict[str, float]]:

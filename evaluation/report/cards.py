@@ -28,6 +28,9 @@ _FOUR_CLASSES = frozenset({"apgd-t"})
 _SEED = re.compile(r"(?P<group>.+)-seed-(?P<seed>\d+)$")
 _REQUIRED = ("model", "kind", "num_parameters", "data", "clean")
 
+# Checks that say nothing of gradients.
+_NOT_OF_GRADIENTS = ("no attack breaks a certificate", "onnxruntime and torch agree")
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -246,6 +249,13 @@ def _proofs(card: Card) -> list[tuple[float, float]]:
     counted = [(one["epsilon"], one["certified_accuracy"]) for one in card.get("certified", [])]
     curves = [line["points"] for line in card.get("accuracy_by_epsilon", []) if line["attack"] == "certified"]
     return counted + [(point["epsilon"], point["accuracy"]) for points in curves for point in points]
+
+
+def has_masked_gradients(card: Card) -> bool:
+    """Tells whether a check shows that gradients lead attacks astray: what they leave says little then."""
+    return any(
+        not check["passed"] and check["name"] not in _NOT_OF_GRADIENTS for check in card.get("checks", [])
+    )
 
 
 def precision_at_80_recall(card: Card) -> float | None:

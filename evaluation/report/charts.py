@@ -50,6 +50,7 @@ def two_steps(data: Any, source: str) -> bytes:  # noqa: ANN401 (JSON)
             axes.set(title=f"{title}: thresholds {low:.3f}, {high:.3f}", xlabel="pixel", yticks=[-1, 0, 1])
             axes.set_yticklabels(["OFF", "MEH", "ON"])
             axes.legend(loc="lower right")
+        _one_y_axis(panels)
         return _svg(figure, source)
 
 
@@ -84,6 +85,7 @@ def reliability(data: Any, source: str) -> bytes:  # noqa: ANN401
             axes.axvline(80, color="0.6", linewidth=0.8)
             axes.set(title=kind, xlabel="recall, %", ylabel="precision, %", xlim=(0, 101))
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+        _one_y_axis(panels)
         return _svg(figure, source)
 
 
@@ -128,6 +130,8 @@ def learning(data: Any, source: str) -> bytes:  # noqa: ANN401
                     epoch, share = _series(epochs, measure)
                     accuracy.plot(epoch, [100 * value for value in share], label=label, **style)
             _learning_titles(loss, accuracy, group)
+        _one_y_axis(panels[::2])
+        _one_y_axis(panels[1::2])
         return _svg(figure, source)
 
 
@@ -142,6 +146,8 @@ def learning_compared(data: Any, source: str) -> bytes:  # noqa: ANN401
                 epoch, share = _series(epochs, "validation_accuracy")
                 accuracy.plot(epoch, [100 * value for value in share], label=name, **_line(place))
             _learning_titles(loss, accuracy, kind)
+        _one_y_axis(panels[::2])
+        _one_y_axis(panels[1::2])
         return _svg(figure, source)
 
 
@@ -153,6 +159,14 @@ def _learning_titles(loss: Axes, accuracy: Axes, name: str) -> None:
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     accuracy.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2)
+
+
+def _one_y_axis(panels: Sequence[Axes]) -> None:
+    """Makes heights in all panels mean the same."""
+    limits = [axes.get_ylim() for axes in panels]
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    for axes in panels:
+        axes.set_ylim(low, high)
 
 
 def _series(epochs: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:

@@ -14,6 +14,7 @@ from evaluation.report.page import Figure, Section
 from model.package import write_atomically
 
 _SECTIONS = (
+    network_figures.explanation,
     paper_comparison.goals,
     tables.models,
     paper_comparison.paper,

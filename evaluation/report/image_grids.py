@@ -3,26 +3,26 @@
 Black is the lowest value, white the highest; where a value has a sign, the middle grey is zero.
 """
 
+import base64
 import io
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from evaluation.report.page import number
+from model.explanation_figure import explanation_figure
 from model.network import NetworkConfig, WhiteBoxNetwork
 
 Tile = NDArray[np.float64]
 """A small picture, (height, width), from 0 (black) to 1 (white)."""
 
-_DPI = 100
-_FONT = 8.5
+_FONT = 12
+_LINE = 14
 _GREYS = 64
 _GAP = 4
 _PAGE = 900
@@ -107,6 +107,17 @@ def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
     return _image_grid(rows, source, scale=3, row_labels=labels, column_labels=columns)
 
 
+def explanation(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws the composed figure of one digit; data: {"digit", "shapes", "config"}."""
+    digit, config = data["digit"], data["config"]
+    posed = _posed(data["shapes"], config)
+    trace = {name: np.asarray(digit[name]) for name in ("two_step", "bright", "contributions", "logits")}
+    trace["templates"] = posed[np.arange(len(posed)), digit["pose"]]
+    image, each = np.asarray(digit["image"]), config["shapes_per_class"]
+    figure = explanation_figure(image, trace, config["labels"], each)
+    return figure.replace("<defs>", f"<metadata>{source}</metadata><defs>", 1).encode()
+
+
 def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
     """Draws digits above what was changed and the mistake that came of it; data: {"digits"}."""
     digits = data["digits"]
@@ -175,42 +186,60 @@ def _image_grid(
         for x, tile in enumerate(row):
             grown = np.kron(tile, np.ones((scale, scale)))
             canvas[y * height : (y + 1) * height - gap, x * width : (x + 1) * width - gap] = grown
-    left = 12 + 7.2 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
-    top = 10 + 14 * max((label.count("\n") + 1 for label in column_labels), default=0)
-    figure, axes = _frame(canvas, round(left), top)
-    centre_x, centre_y = (width - gap) / 2, (height - gap) / 2
-    for y, label in enumerate(row_labels):
-        axes.text(-6, y * height + centre_y, label, ha="right", va="center", fontsize=_FONT)
-    for x, label in enumerate(column_labels):
-        axes.text(x * width + centre_x, -5, label, ha="center", va="bottom", fontsize=_FONT)
-    for y, row_of in enumerate(captions or ()):
-        for x, caption in enumerate(row_of):
-            shade = "1" if rows[y][x].mean() < 0.45 else "0"
-            at = (x * width + centre_x, y * height + centre_y)
-            axes.text(*at, caption, ha="center", va="center", fontsize=_FONT, color=shade)
-    return _png(figure, source)
+    longest = max((len(line) for label in row_labels for line in label.split("\n")), default=0)
+    left = round(12 + 7.2 * longest)
+    top = 10 + _LINE * max((label.count("\n") + 1 for label in column_labels), default=0)
+    middle = (width - gap) / 2, (height - gap) / 2
+    texts = [
+        _text((left - 6, top + y * height + middle[1]), label, "end") for y, label in enumerate(row_labels)
+    ]
+    texts += [
+        _text((left + x * width + middle[0], top - 5), label, "middle", above=True)
+        for x, label in enumerate(column_labels)
+    ]
+    texts += [
+        _text(
+            (left + x * width + middle[0], top + y * height + middle[1]),
+            caption,
+            "middle",
+            colour="#ffffff" if rows[y][x].mean() < 0.45 else "#000000",
+        )
+        for y, row_of in enumerate(captions or ())
+        for x, caption in enumerate(row_of)
+    ]
+    return _svg(canvas, (left, top), texts, source)
 
 
-def _frame(canvas: Tile, left: int, top: int) -> Any:  # noqa: ANN401 (figure and axes)
-    """Returns a figure that shows the canvas pixel by pixel, with room on the left and above."""
-    high, wide = canvas.shape
-    full_width, full_height = left + wide + 6, top + high + 6
-    figure = Figure(figsize=(full_width / _DPI, full_height / _DPI), dpi=_DPI, facecolor="white")
-    place = (left / full_width, 6 / full_height, wide / full_width, high / full_height)
-    axes = figure.add_axes(place)
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, wide, high, 0))
-    axes.set_axis_off()
-    return figure, axes
+def _text(
+    at: tuple[float, float], text: str, anchor: str, above: bool = False, colour: str = "#000000"
+) -> str:
+    """Draws lines of text about a point, or all of them above it."""
+    lines = text.split("\n")
+    first = at[1] - (len(lines) - 1) * _LINE / (1 if above else 2) + (0 if above else _FONT * 0.35)
+    spans = "".join(
+        f'<tspan x="{at[0]:.1f}" y="{first + n * _LINE:.1f}">{escape(line)}</tspan>'
+        for n, line in enumerate(lines)
+    )
+    return f'<text text-anchor="{anchor}" fill="{colour}">{spans}</text>'
 
 
-def _png(figure: Figure, source: str) -> bytes:
-    """Stores a figure in few shades of grey: a third of the size, and no difference to be seen."""
-    drawn = FigureCanvasAgg(figure)
-    drawn.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(drawn.buffer_rgba())  # type: ignore[no-untyped-call]
-    grey = Image.fromarray(pixels).convert("L").quantize(_GREYS)
-    information = PngInfo()
-    information.add_text("Source", source)
+def _svg(canvas: Tile, corner: tuple[int, int], texts: Sequence[str], source: str) -> bytes:
+    """Lays text, which stays text, about a canvas; pixels are what pixels are in the networks."""
+    (left, top), (high, wide) = corner, canvas.shape
+    width, height = left + wide + 6, top + high + 6
+    picture = base64.b64encode(_png(canvas)).decode()
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="{_FONT}">'
+        f'<metadata>{source}</metadata><rect width="{width}" height="{height}" fill="#ffffff"/>'
+        f'<image x="{left}" y="{top}" width="{wide}" height="{high}" style="image-rendering:pixelated" '
+        f'href="data:image/png;base64,{picture}"/>{"".join(texts)}</svg>'
+    ).encode()
+
+
+def _png(canvas: Tile) -> bytes:
+    """Stores a canvas in few shades of grey: a third of the size, and no difference to be seen."""
+    grey = Image.fromarray((canvas * 255).round().astype(np.uint8)).quantize(_GREYS)
     buffer = io.BytesIO()
-    grey.save(buffer, "PNG", pnginfo=information, optimize=True)
+    grey.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

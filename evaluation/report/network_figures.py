@@ -1,7 +1,10 @@
 """The sections of images: the parameters of the white-box networks, and images as their layers see them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.report import charts, image_grids
 from evaluation.report.cards import SHIPPED, Card, Cards
@@ -10,6 +13,32 @@ from evaluation.report.paper_comparison import own_and_others
 
 _FEW_CLASSES = 4
 _OF_EACH_CLASS = 2
+# Of neighbouring pixels: that of a stroke is far above, that of noise about 0.
+_LEAST_CORRELATION = 0.25
+
+
+def explanation(cards: Cards) -> Section:
+    """One explanation, whole: what this network is about."""
+    title = "One explanation"
+    known = {name: one for name, one in cards.introspections.items() if "contributions" in one["digits"][0]}
+    if not known:
+        return _no_introspections(title, cards)
+    name, introspection = next(iter(known.items()))
+    keys = ("image", "two_step", "bright", "pose", "contributions", "logits")
+    digit = introspection["digits"][0]
+    data = {
+        "digit": {key: digit[key] for key in keys},
+        **{key: introspection[key] for key in ("shapes", "config")},
+    }
+    figure = Figure(
+        "explanation.svg", f"The explanation of a {digit['label']}", data, image_grids.explanation
+    )
+    words = (
+        f"A test digit of `{name}`, explained by the computation itself: the maps that the layers make, the "
+        "shape that adds most to each of the two best classes, laid over the ink, and all that adds up to "
+        "their logits. `whitebox explain IMAGE --save explanation.svg` draws the same of any image."
+    )
+    return Section(title, [words, figure])
 
 
 def two_step(cards: Cards) -> Section:
@@ -47,7 +76,7 @@ def bases(cards: Cards) -> Section:
     return _each(
         cards,
         "Base shapes",
-        words,
+        " ".join([words, *_noise_in_words(list(cards.introspections.values()))]),
         "bases",
         lambda introspection: {"bases": introspection["shapes"]["bases"], "config": introspection["config"]},
         image_grids.bases,
@@ -134,7 +163,7 @@ def _each(
         return _no_introspections(title, cards)
     parts: list[str | Figure] = [words]
     for name, introspection in cards.introspections.items():
-        parts += [f"`{name}`:", Figure(f"{name}-{file}.png", f"{title} of {name}", data(introspection), draw)]
+        parts += [f"`{name}`:", Figure(f"{name}-{file}.svg", f"{title} of {name}", data(introspection), draw)]
     return Section(title, parts)
 
 
@@ -161,3 +190,35 @@ def _missing_introspections(cards: Cards) -> list[str]:
         return []
     names = ", ".join(f"{name}.inside.json" for name in missing)
     return [left_out(f"no {names}", [cards.introspect_command(name) for name in missing])]
+
+
+def _noise_in_words(introspections: Sequence[Card]) -> list[str]:
+    """Returns what to say of shapes that look like noise, counted; nothing where there are none."""
+    counts = [_counts(one) for one in introspections if "contributions" in one["digits"][0]]
+    noisy, silent = (sum(values) for values in zip(*counts, strict=True)) if counts else (0, 0)
+    if not noisy:
+        return []
+    return [
+        f"Some look like noise: in {noisy} of them neighbouring pixels correlate by less than "
+        f"{_LEAST_CORRELATION}, so that they show no stroke. {silent} of the {noisy} add nothing to any "
+        "logit of the digits [below](#digits-as-each-layer-sees-them): an activation below zero counts as "
+        "zero and has no gradient, so a shape that answers to no digit is no longer corrected, and stays as "
+        "chance left it. The others tell ink at a few single pixels."
+    ]
+
+
+def _counts(introspection: Card) -> tuple[int, int]:
+    """Returns how many shapes look like noise, and how many of these add nothing to any logit."""
+    noisy = np.array([_correlation(np.array(base)) for base in introspection["shapes"]["bases"]])
+    added = np.array(
+        [digit["contributions"] for digit in introspection["digits"]]
+    )  # (digits, classes, shapes)
+    is_noisy = noisy < _LEAST_CORRELATION
+    return int(is_noisy.sum()), int((np.abs(added[..., is_noisy]).max(axis=(0, 1), initial=0) == 0).sum())
+
+
+def _correlation(base: NDArray[np.floating]) -> float:
+    """Returns the correlation of pixels with their neighbours to the right and below."""
+    centred = base - base.mean()
+    products = (centred[1:] * centred[:-1]).mean() + (centred[:, 1:] * centred[:, :-1]).mean()
+    return float(products / 2 / max(centred.var(), 1e-12))

@@ -15,6 +15,7 @@ from evaluation.report.cards import (
     attack_of,
     attacks_run,
     certified,
+    has_masked_gradients,
     is_partial,
     precision_at_80_recall,
     ran_whole_suite,
@@ -51,7 +52,8 @@ def models(cards: Cards) -> Section:
             "Accuracy on MNIST's test digits. *Worst attack*: a digit counts if it is classified right and "
             "withstands every attack below in the L-inf ball of 0.3; in brackets, where only some of them "
             "were run. *Proved*: no attack within that radius can succeed, by the best bound taken; a proof "
-            "at a radius counts at every smaller one too.",
+            "at a radius counts at every smaller one too. *Gradients masked*: attacks along gradients are "
+            "led astray ([how that is told](#are-gradients-masked)), others would leave less.",
             table([*head, *(f"proved, {radius}" for radius in RADII)], rows),
         ]
     return Section("All networks", [*parts, *_missing(cards, [e for _, group in _KINDS for e in group])])
@@ -64,7 +66,7 @@ def attacks(cards: Cards) -> Section:
     parts = []
     if names:
         rows = [
-            [_title(cards, name), *(_with_count(card, attack) for attack in names), worst(card)]
+            [_marked_title(cards, name), *(_with_count(card, attack) for attack in names), worst(card)]
             for name, card in shown
         ]
         parts = [
@@ -131,9 +133,14 @@ def _title(cards: Cards, name: str) -> str:
     return f"{title} (**{card['data']['count']} digits only**)" if is_partial(card) else title
 
 
+def _marked_title(cards: Cards, name: str) -> str:
+    marked = ", **gradients masked**" if has_masked_gradients(cards.models[name]) else ""
+    return _title(cards, name) + marked
+
+
 def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
     return [
-        _title(cards, name),
+        _marked_title(cards, name),
         f"{card['num_parameters']:,}",
         percent(card["clean"]["accuracy"]),
         worst(card),

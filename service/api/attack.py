@@ -1,9 +1,7 @@
 """POST /v1/attack."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 
 from model.attacks.settings import AttackSettings
@@ -19,7 +17,7 @@ from service.api.dependencies import (
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas.requests import AttackRequest
 from service.api.schemas.responses import AttackResponse
-from service.codecs.serialization import exact, model_ref, predictions
+from service.codecs.serialization import model_ref
 from service.errors import invalid_at
 from service.http.disconnect import cancel_on_disconnect
 from service.http.protection.threads import Threads
@@ -28,6 +26,7 @@ from service.http.routing import JSONRoute, require_json
 from service.http.sse import MEDIA_TYPE, EventStream
 from service.inference.labelled_images import LabelledImages
 from service.inference.model_repository import ModelRepository
+from service.inference.outcomes import attack_outcomes
 from service.settings import Settings
 from service.telemetry import metrics
 from service.workers.messages import attack_message
@@ -116,19 +115,5 @@ async def _attack(
     return {
         "model": model_ref(package),
         "attack": settings.to_dict(),
-        "results": await threads.run(
-            "unpack", deadline + _GRACE, lambda: _with_predictions(labelled, results)
-        ),
+        "results": await threads.run("unpack", deadline + _GRACE, lambda: attack_outcomes(labelled, results)),
     }
-
-
-def _with_predictions(labelled: LabelledImages, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Adds to what the workers found what the served model itself says of it."""
-    images = np.array([result["image"] for result in results], np.float32)  # (N, H, W)
-    engine = labelled.engine
-    adversarial = predictions(engine.labels, engine.predict(images), labelled.level)
-    found = zip(results, images, labelled.labels, labelled.predictions, adversarial, strict=True)
-    return [
-        {**result, "image": exact(image), "label": label, "original": before, "adversarial": after}
-        for result, image, label, before, after in found
-    ]

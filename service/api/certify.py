@@ -1,12 +1,9 @@
 """POST /v1/certify."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Body, Depends, Request, Response
 
-from model.package import Label
 from service.api.dependencies import (
     CertifyDeadline,
     CertifyWorkers,
@@ -19,11 +16,11 @@ from service.api.dependencies import (
 from service.api.openapi import EXAMPLE_IMAGE, WORKER_PROBLEMS, body_examples
 from service.api.schemas.requests import CertifyRequest
 from service.api.schemas.responses import CertifyResponse
-from service.codecs.serialization import exact, model_ref, predictions
+from service.codecs.serialization import model_ref
 from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import ArrayJSONResponse
 from service.http.routing import JSONRoute, require_json
-from service.inference.labelled_images import LabelledImages
+from service.inference.outcomes import certify_outcomes
 from service.workers.messages import certify_message
 
 router = APIRouter(tags=["certify"], route_class=JSONRoute)
@@ -73,30 +70,10 @@ async def certify(
     )
     (result,) = await cancel_on_disconnect(request, workers.run([message], deadline))
     context.mark("infer")
-    found = zip(labelled.labels, labelled.predictions, result["assessments"], strict=True)
     answer = {
         "model": model_ref(engine.package),
         "epsilon": body.epsilon,
         "norm": body.norm,
-        "results": [_outcome(labelled, *each) for each in found],
+        "results": certify_outcomes(labelled, result["assessments"]),
     }
     return ArrayJSONResponse(answer)
-
-
-def _outcome(
-    labelled: LabelledImages, label: Label, prediction: Mapping[str, Any], assessment: Mapping[str, Any]
-) -> dict[str, Any]:
-    typical = prediction.get("typicality", {}).get("typical")
-    told = _with_prediction(labelled, assessment)
-    return {"label": label, "prediction": prediction, "typical": typical, **told}
-
-
-def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Adds to a counterexample what the served model itself says of it."""
-    if (counterexample := assessment.get("counterexample")) is None:
-        return assessment
-    image = np.array(counterexample["image"], np.float32)[None]
-    engine = labelled.engine
-    (prediction,) = predictions(engine.labels, engine.predict(image), labelled.level)
-    shown = {**counterexample, "image": exact(image[0]), "prediction": prediction}
-    return {**assessment, "counterexample": shown}

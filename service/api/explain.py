@@ -1,5 +1,6 @@
 """POST /v1/explain."""
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -13,9 +14,10 @@ from service.api.dependencies import (
     Models,
     typicality_level,
 )
-from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, body_examples
-from service.api.schemas.requests import ExplainBody, ExplainQuery, with_query
+from service.api.openapi import EXAMPLE_IMAGE, INFERENCE_PROBLEMS, RAW_IMAGE_BODY, Responses, body_examples
+from service.api.schemas.requests import ExplainBody, ExplainOptions, ExplainQuery, with_query
 from service.api.schemas.responses import ExplainResponse
+from service.codecs.figure_png import figure_png_elsewhere
 from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of
@@ -26,7 +28,7 @@ from service.inference.engine import Engine
 from service.inference.explaining import FIGURE_OUTPUTS, explained, figure_of
 from service.settings import Settings
 
-SVG = "image/svg+xml"
+SVG, PNG = "image/svg+xml", "image/png"
 
 router = APIRouter(tags=["explain"], route_class=JSONRoute)
 
@@ -34,12 +36,20 @@ _EXAMPLES = body_examples(
     shapes_and_claims={"images": [EXAMPLE_IMAGE], "include": ["shapes", "claims"]},
     maps_as_pictures={"images": [EXAMPLE_IMAGE], "include": ["attribution"], "format": "png"},
 )
+_FIGURES: Responses = {
+    200: {
+        "content": {
+            SVG: {"schema": {"type": "string"}},
+            PNG: {"schema": {"type": "string", "format": "binary"}},
+        }
+    }
+}
 
 
 @router.post(
     "/v1/explain",
     response_model=ExplainResponse,
-    responses=INFERENCE_PROBLEMS | {200: {"content": {SVG: {"schema": {"type": "string"}}}}},
+    responses=INFERENCE_PROBLEMS | _FIGURES,
     openapi_extra=RAW_IMAGE_BODY,
     dependencies=[Depends(require_json_or_image)],
 )
@@ -66,13 +76,15 @@ async def explain(
     opened = await threads.run("parse", deadline, lambda: _open(body, form, options.split, settings))
     decoded = await threads.decode(opened, deadline)
     context.mark("parse")
-    as_figure = options.format == "figure" or request.headers.get("accept") == SVG
-    parts = FIGURE_OUTPUTS if as_figure else outputs_of(options.include)
+    picture = _picture(options, request.headers.get("accept", ""))
+    parts = outputs_of(options.include) if picture is None else FIGURE_OUTPUTS
     answers.reserve(context, model.engine.numbers(parts, len(decoded.images)))
-    if as_figure:
-        svg = await threads.run("explain", deadline, lambda: _figure(model.engine, decoded))
+    if picture is not None:
+        drawn = await threads.run(
+            "explain", deadline, lambda: _figure(model.engine, decoded, picture, deadline)
+        )
         context.mark("infer")
-        return Response(svg, media_type=SVG)
+        return Response(drawn, media_type=picture)
     level = typicality_level(options, settings)
     pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
     found = await threads.run_in_turns("explain", deadline, pieces)
@@ -82,12 +94,24 @@ async def explain(
     return Response(content, media_type=JSON)
 
 
-def _figure(engine: Engine, decoded: DecodedImages) -> str:
+def _picture(options: ExplainOptions, accept: str) -> str | None:
+    """Returns the media type of the picture that is asked for, by `format` or by what the client takes."""
+    taken = [each.partition(";")[0].strip() for each in accept.lower().split(",")]
+    first = next((each for each in taken if each in (SVG, PNG, JSON)), None)
+    if first in (SVG, PNG):
+        return first
+    return SVG if options.format == "figure" else None
+
+
+def _figure(engine: Engine, decoded: DecodedImages, media_type: str, deadline: float) -> str | bytes:
     if (count := len(decoded.images)) != 1:
         raise invalid_at(
             ["images"], f"a figure explains one image, here are {count}; send one, or ask for json"
         )
-    return figure_of(engine, decoded.images)
+    svg = figure_of(engine, decoded.images)
+    if media_type == SVG:
+        return svg
+    return figure_png_elsewhere(svg, max(0.1, deadline - time.monotonic()))
 
 
 def _open(body: ExplainBody, form: Preprocessing, split: bool, settings: Settings) -> OpenedImages:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from running import PACKAGE
@@ -63,6 +64,13 @@ def test_digits_are_the_first_right_ones_of_each_class_and_a_wrong_one(read_out,
     fives = (right & (sample.classes == 1)).nonzero()[:4, 0].tolist()
     wrong = (~right).nonzero()[:1, 0].tolist()
     assert found == [*threes, *fives, *wrong]
+
+
+def test_contributions_are_those_that_add_up_to_the_logits(read_out):
+    for digit in read_out["digits"]:
+        assert np.sum(digit["contributions"], axis=1) == pytest.approx(digit["logits"], abs=1e-3)
+        best = digit["claims"][0]
+        assert max(digit["logits"]) == best["logit"]
 
 
 def test_nearest_mistakes_are_mistakes_and_as_far_as_they_say(read_out, frozen, sample):

@@ -2,13 +2,12 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from running import PACKAGE, ROOT, WHITEBOX, without_module
+from running import PACKAGE, ROOT, WHITEBOX, on_a_terminal, without_module
 from typer.testing import CliRunner
 
 from whitebox.cli import app
@@ -41,34 +40,19 @@ def whitebox(*arguments, check=True, **environment):
     )
 
 
-def on_a_terminal(*arguments) -> str:
-    """Returns what a command shows on a terminal of 100 columns, control sequences left out."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    process = subprocess.Popen(
-        [WHITEBOX, *map(str, arguments)], stdout=theirs, stderr=theirs, cwd=ROOT, env=environment
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while piece := os.read(ours, 65536):
-            shown += piece
-    except OSError:  # Linux: the other end is closed
-        pass
-    os.close(ours)
-    assert process.wait() == 0
-    return ANSI.sub("", shown.decode())
+def without_ansi(*arguments) -> str:
+    return ANSI.sub("", on_a_terminal(*arguments))
 
 
 def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
-    shown = on_a_terminal("train", "--sample", "--epochs", "2", "--out", tmp_path / "run")
+    shown = without_ansi("train", "--sample", "--epochs", "2", "--out", tmp_path / "run")
     assert re.search(r"epoch 1/2 .*% loss \d\.\d{4}  accuracy \d\d\.\d\d% \d:\d\d:\d\d left", shown)
     assert re.search(r"epoch 2/2 .*100% loss", shown)
 
 
 def test_an_evaluation_shows_the_accuracy_under_each_attack_and_the_time_left(runs):
     command = ("evaluate", runs / "paper", "--sample", "--limit", "200", "--processes", "1")
-    shown = on_a_terminal(*command, "--attack", "fgsm", "--attack", "pgd-40")
+    shown = without_ansi(*command, "--attack", "fgsm", "--attack", "pgd-40")
     assert re.search(r"fgsm .*% accuracy \d+\.\d\d% \d:\d\d:\d\d left", shown)
     assert re.search(r"pgd-40 .*100% accuracy \d+\.\d\d%", shown)
 
@@ -105,8 +89,9 @@ def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
         ["predict", str(THREE)],
         ["explain", str(THREE)],
         ["attack", str(FIVE), "--attack", "fgsm"],
+        ["certify", str(THREE)],
     ],
-    ids=lambda command: " ".join(command[:2]) if command[0] == "train" else command[0],
+    ids=lambda command: " ".join(Path(part).name for part in command[:2]),
 )
 def test_with_json_a_command_prints_one_document_and_nothing_else(command, runs, tmp_path):
     command = [part.format(tmp=tmp_path, runs=runs) for part in command]

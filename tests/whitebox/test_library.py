@@ -119,9 +119,13 @@ def test_an_explanation_adds_up_at_every_level_and_draws_itself(model, tmp_path)
     assert explanation._repr_svg_().startswith("<svg")
     explanation.save(tmp_path / "explanation.svg")
     assert explanation.sentence in (tmp_path / "explanation.svg").read_text()
-    explanation.plot().savefig(tmp_path / "explanation.png")
+    explanation.save(tmp_path / "explanation.png")
+    drawn = np.asarray(Image.open(tmp_path / "explanation.png").convert("RGB"))
+    with pytest.raises(ValueError, match=r"\.svg or \.png, not as explanation\.gif"):
+        explanation.save(tmp_path / "explanation.gif")
+    (axes,) = explanation.plot().axes
+    assert np.array_equal(axes.images[0].get_array()[..., :3], drawn)  # one drawing, wherever it is shown
     explanation.prediction.plot().savefig(tmp_path / "prediction.png")
-    assert Image.open(tmp_path / "explanation.png").size[0] > Image.open(tmp_path / "prediction.png").size[0]
     assert "data:image/png" in explanation.prediction._repr_html_()
 
 

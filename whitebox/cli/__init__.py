@@ -2,8 +2,10 @@
 
 import typer
 
-from whitebox.cli.evaluation import certify, evaluate, inside, report
-from whitebox.cli.service import attack, explain, predict, serve
+from whitebox.cli.asking import attack, explain, predict
+from whitebox.cli.certifying import certify
+from whitebox.cli.evaluation import evaluate, inside, report
+from whitebox.cli.service import serve
 from whitebox.cli.training import export, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -3,8 +3,11 @@
 Every command prints lines and tables for people, or with --json one JSON document and nothing else.
 """
 
+import codecs
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import orjson
@@ -14,8 +17,12 @@ from rich.status import Status
 
 from model.package import PackageError
 from service.codecs.preprocessing import NotADigitError
+from service.errors import Problem
 from service.settings import SettingsError
 from training.errors import MissingExtraError, TrainingError
+from whitebox.asking.answer import UnknownLabelError
+from whitebox.asking.remote_model import ServiceError
+from whitebox.terminal.pictures import Told
 
 _OUTPUT = Console()
 _ERRORS = Console(stderr=True)
@@ -29,7 +36,31 @@ _EXTRAS = {
     "ray": "ray",
 }
 
+# Errors whose text tells a user what to set right.
+_PLAIN = (
+    TrainingError,
+    PackageError,
+    SettingsError,
+    NotADigitError,
+    Problem,
+    ServiceError,
+    UnknownLabelError,
+)
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines and tables.")]
+
+
+# The name of what is done with a character that the output's encoding lacks.
+_NEAREST = "whitebox-nearest"
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join("-" if each == "\N{MINUS SIGN}" else "?" for each in lacking), error.end
+
+
+codecs.register_error(_NEAREST, _nearest)
 
 
 def say(line: str) -> None:
@@ -45,6 +76,15 @@ def inform(line: str) -> None:
 def show(table: RenderableType) -> None:
     """Prints a table."""
     _OUTPUT.print(table)
+
+
+def tell(told: Told) -> None:
+    """Prints an answer in words, and its picture below."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors=_NEAREST)
+    for line in [*told.lines, ""]:
+        say(line)
+    _OUTPUT.print(told.picture)
 
 
 def print_json(data: Any) -> None:  # noqa: ANN401 (whatever JSON holds)
@@ -68,7 +108,7 @@ def errors_in_one_line(command: str) -> Iterator[None]:
     """Ends the command with one line for what the user can set right, missing extras included."""
     try:
         yield
-    except (TrainingError, PackageError, SettingsError, NotADigitError) as error:
+    except _PLAIN as error:
         fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]

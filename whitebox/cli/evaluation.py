@@ -1,11 +1,11 @@
-"""The commands that measure a model: evaluate, certify, inside, report.
+"""The commands that measure a model: evaluate, inside, report; and what `certify` does with a model.
 
 What needs torch is imported when a command runs, so that `whitebox serve` and `--help` do without.
 """
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -13,7 +13,7 @@ from model.package import MANIFEST, read_package, write_atomically
 from training.errors import TrainingError
 from whitebox.cli.card_table import card_table, check_lines
 from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
-from whitebox.cli.options import Data, DataDir, Limit, Sample, SplitOption, Target
+from whitebox.cli.options import Data, DataDir, Limit, Sample, Split, SplitOption, Target
 
 if TYPE_CHECKING:
     from evaluation.evaluated_model import EvaluatedModel
@@ -44,21 +44,6 @@ Corruptions = Annotated[
 ]
 Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
-
-Radii = Annotated[
-    list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
-]
-ExactSeconds = Annotated[
-    float | None,
-    typer.Option(min=0, help="Seconds an image for linear bounds and HiGHS where intervals prove nothing."),
-]
-Verdicts = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where every image's verdict goes, a JSON line each; the same command goes on from there, and "
-        "with more seconds tries what is unknown."
-    ),
-]
 
 
 def evaluate(
@@ -130,38 +115,39 @@ def _evaluate_corruptions(
     return {**card, **found}
 
 
-def certify(
-    target: Target,
-    epsilon: Radii = None,
-    exact: ExactSeconds = None,
-    verdicts: Verdicts = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
-    ] = None,
-    data: Data = None,
-    data_dir: DataDir = None,
-    sample: Sample = False,
-    split: SplitOption = "test",
-    limit: Limit = None,
-    as_json: Json = False,
+class TestImages(NamedTuple):
+    """Which images a model is measured on, as the options of commands say it."""
+
+    data: Path | None
+    data_dir: Path | None
+    sample: bool
+    split: Split
+    limit: int | None
+
+
+def certify_model(
+    target: Path,
+    radii: list[float],
+    exact: float | None,
+    verdicts: Path | None,
+    out: Path | None,
+    images: TestImages,
+    as_json: bool,
 ) -> None:
-    """Measure certified accuracy: the images that provably no attack in an L-inf ball can turn.
+    """Measures certified accuracy; the options of `whitebox certify` describe the arguments."""
+    from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
+    from training.data import Place, load_recorded
 
-    Example: whitebox certify artifacts/mnist-3v5-certified/1 --epsilon 0.3 --exact 60
-    """
-    with errors_in_one_line("certify"):
-        from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-        from training.data import Place, load_recorded
-
-        name, network = _load(target)
-        place = Place(data, data_dir, sample)
-        dataset = load_recorded(_training_of(target), network.config.labels, split, place).first(limit)
-        entries = certified_accuracy(network.freeze(), dataset, epsilon or [0.1, 0.2, 0.3], exact, verdicts)
-        card = make_certified_card(name, dataset, entries)
-        if out is not None and out.exists():
-            add_to_card(out, entries)
-        elif out is not None:
-            _write(out, json.dumps(card, indent=2))
+    name, network = _load(target)
+    place = Place(images.data, images.data_dir, images.sample)
+    dataset = load_recorded(_training_of(target), network.config.labels, images.split, place)
+    dataset = dataset.first(images.limit)
+    entries = certified_accuracy(network.freeze(), dataset, radii, exact, verdicts)
+    card = make_certified_card(name, dataset, entries)
+    if out is not None and out.exists():
+        add_to_card(out, entries)
+    elif out is not None:
+        _write(out, json.dumps(card, indent=2))
     _show_card(card, out, as_json)
 
 

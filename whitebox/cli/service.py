@@ -1,33 +1,17 @@
-"""The commands that ask a model: serve, predict, explain, attack."""
+"""The command that serves the models."""
 
 import asyncio
-import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image
 
-from model.attacks.settings import AttackName, AttackSettings, Norm
-from model.package import Label
-from model.package_directory import check_default_model, newest_package
+from model.package_directory import check_default_model
 from service.app import create_tracing, new_state
-from service.codecs.json_images import DecodedImages
-from service.codecs.preprocessing import read_image_file
-from service.codecs.serialization import TracePart, explanations, outputs_of, predictions
-from service.errors import Problem
 from service.http.protection.auth import ApiKeys
-from service.inference.engine import Engine, Images
-from service.inference.explaining import figure_of
 from service.server import run_server
 from service.settings import LogLevel, Settings, load_settings
-from service.workers.messages import attack_message
-from service.workers.pool import WorkerPool
-from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, working
-
-Png = Annotated[Path, typer.Argument(help="One image: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
-Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
+from whitebox.cli.console import errors_in_one_line, fail, say
 
 
 def serve(
@@ -63,141 +47,12 @@ def _check(settings: Settings) -> None:
     models = new_state(settings).models
     asyncio.run(models.load_all())
     for model in models:
-        prediction = _predict(model.engine, np.zeros((1, *model.engine.size), np.float32))
+        predicted = model.engine.predict(np.zeros((1, *model.engine.size), np.float32))
+        label = model.engine.labels[int(predicted.logits[0].argmax())]
         name = f"{model.package.name}/{model.package.version}"
-        say(f"{name} answers {prediction['label']} to a blank image; digest {model.package.digest[:12]}")
+        say(f"{name} answers {label} to a blank image; digest {model.package.digest[:12]}")
     if refused := models.refused():
         fail("\n".join(f"{name}/{version}: {reason}" for (name, version), reason in refused.items()))
     has_keys = bool(ApiKeys.from_settings(settings))
     access = "asks for an API key" if has_keys else "is open to everybody who can reach it"
     say(f"Settings and models are fine. The service {access}.")
-
-
-def predict(image: Png, model: Model = None, as_json: Json = False) -> None:
-    """Say what an image file shows.
-
-    Example: whitebox predict examples/three.png
-    """
-    engine, decoded = _ask("predict", image, model)
-    answer = _predict(engine, decoded.images)
-    if as_json:
-        print_json(answer)
-        return
-    say(_in_words(answer))
-
-
-def explain(
-    image: Png,
-    save: Annotated[Path | None, typer.Option(help="Where to write the figure of it, as SVG.")] = None,
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Say what an image file shows and which shapes speak for and against it.
-
-    Example: whitebox explain examples/three.png --save explanation.svg
-    """
-    engine, decoded = _ask("explain", image, model)
-    pixels = decoded.images
-    if save is not None:
-        save.write_text(figure_of(engine, pixels))
-    parts: list[TracePart] = ["shapes", "claims"]
-    trace = engine.explain(pixels, outputs_of(parts))
-    predicted, level = engine.predict(pixels), load_settings().typicality_level
-    answer = explanations(engine.labels, trace, predicted, level, decoded, parts)[0]
-    if as_json:
-        print_json(answer)
-        return
-    _print_explanation(answer)
-
-
-def attack(
-    image: Png,
-    label: Annotated[str | None, typer.Option(help="The true label; default: what the model says.")] = None,
-    attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
-    norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
-    epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
-    save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Look for an image near a PNG that the model takes for something else.
-
-    Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
-    """
-    engine, decoded = _ask("attack", image, model)
-    pixels = decoded.images
-    original = _predict(engine, pixels)
-    known = {str(each): each for each in engine.labels}
-    if label is not None and label not in known:
-        fail(f"The model tells {', '.join(known)} apart, not {label}.")
-    true = original["label"] if label is None else known[label]
-    settings = AttackSettings(attack, norm, epsilon, seed=seed)
-    with working(f"attacking with {attack}"):
-        found = asyncio.run(_attack(engine, pixels, true, settings))
-    shape = np.array(found.pop("image"), np.float32)[None]
-    adversarial = _predict(engine, shape)
-    if save is not None:
-        Image.fromarray((shape[0] * 255).round().astype(np.uint8)).save(save, "PNG")
-    if as_json:
-        print_json({**found, "original": original, "adversarial": adversarial})
-        return
-    _print_attack(found, original, adversarial)
-    if save is not None:
-        say(f"The image is in {save}.")
-
-
-async def _attack(engine: Engine, pixels: Images, label: Label, settings: AttackSettings) -> dict[str, Any]:
-    limits = load_settings()
-    pool = WorkerPool("attacks", workers=1, queue=1)
-    pool.start()
-    try:
-        message = attack_message(engine, pixels[0], label, settings, limits.max_attack_queries)
-        (found,) = await pool.run([message], time.monotonic() + limits.attack_timeout_seconds)
-        return found
-    except Problem as problem:
-        fail(problem.detail)
-    finally:
-        await pool.stop()
-
-
-def _ask(command: str, image: Path, model: str | None) -> tuple[Engine, DecodedImages]:
-    with errors_in_one_line(command):
-        settings = load_settings()
-        engine = Engine(newest_package(settings.models_dir, model or settings.default_model))
-        form = engine.preprocessing
-        prepared = form.one(read_image_file(image.read_bytes(), settings.max_png_pixels, form.working_side))
-        return engine, DecodedImages(prepared.pixels[None], [prepared])
-
-
-def _in_words(answer: dict[str, Any]) -> str:
-    told = f"{answer['label']} with confidence {answer['confidence']:.4f}"
-    if answer.get("typicality", {}).get("typical", True):
-        return told
-    p_value = answer["typicality"]["p_value"]
-    return f"{told}, but the image looks like nothing that the model was trained on (p-value {p_value:.4f})"
-
-
-def _print_attack(found: dict[str, Any], original: dict[str, Any], adversarial: dict[str, Any]) -> None:
-    say(f"original:    {_in_words(original)}")
-    say(f"adversarial: {_in_words(adversarial)}")
-    distance = ", ".join(f"{norm} {value:.4g}" for norm, value in found["distance"].items())
-    result = "success" if found["success"] else "no adversarial image found"
-    say(f"{result} after {found['queries']:,} queries; distance: {distance}")
-
-
-def _predict(engine: Engine, image: Images) -> dict[str, Any]:
-    """Returns the `Prediction` of the one image (1, H, W)."""
-    return predictions(engine.labels, engine.predict(image), load_settings().typicality_level)[0]
-
-
-def _print_explanation(answer: dict[str, Any]) -> None:
-    say(_in_words(answer))
-    for label, claim in answer["claims"].items():
-        say(f"logit of {label}: {answer['logits'][label]:+.3f} =")
-        for index, contribution in enumerate(claim["contributions"]):
-            shape = answer["shapes"][index]
-            say(
-                f"  {contribution:+8.3f}  shape {index} (speaks for {shape['speaks_for']}, activation "
-                f"{shape['activation']:.3f}, pose {shape['pose']})"
-            )

@@ -106,7 +106,7 @@ class ExplainOptions(PictureOptions):
         Literal["json", "png", "figure"],
         Field(
             description="Maps as nested lists or as base64 PNG; `figure`: one SVG of it all, of one image. "
-            "`Accept: image/svg+xml` asks for the same."
+            "`Accept: image/svg+xml` asks for the same, `Accept: image/png` for it as PNG."
         ),
     ] = "json"
 

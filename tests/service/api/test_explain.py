@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,10 @@ from running import ROOT
 
 import whitebox
 from service.api.schemas.responses import ExplainResponse
+from service.codecs.figure_png import figure_png
 from service.codecs.serialization import TRACE_PARTS
+
+PNG_BODY = {"Content-Type": "image/png"}
 
 
 def ask(client, images, **rest):
@@ -155,6 +159,30 @@ def test_a_figure_is_the_one_that_the_library_draws(client, asked):
     assert answer.headers["content-type"].startswith("image/svg+xml")
     assert answer.text == whitebox.load("mnist-3v5").explain(three).svg()
     assert "3, not 5" in ElementTree.fromstring(answer.content)[0].text
+
+
+def test_a_figure_comes_as_png_to_who_takes_that_first(client):
+    three = ROOT / "examples" / "three.png"
+    svg = client.post("/v1/explain?format=figure", content=three.read_bytes(), headers=PNG_BODY).text
+    width, height = map(int, re.search(r'width="(\d+)" height="(\d+)"', svg).groups())
+    for accept in ("image/png", "image/png;q=0.9, image/svg+xml"):
+        headers = {**PNG_BODY, "Accept": accept}
+        answer = client.post("/v1/explain", content=three.read_bytes(), headers=headers)
+        assert answer.headers["content-type"] == "image/png"
+        with Image.open(io.BytesIO(answer.content)) as drawn:
+            assert drawn.size == (2 * width, 2 * height)
+            pixels = np.asarray(drawn.convert("RGB")).reshape(-1, 3)
+        assert (pixels == (0x1F, 0x5F, 0xBF)).all(1).any()  # bars that speak for
+        assert (pixels < 60).all(1).sum() > 5000  # text and ink are there
+    headers = {**PNG_BODY, "Accept": "application/json, image/png"}
+    assert "explanations" in client.post("/v1/explain", content=three.read_bytes(), headers=headers).json()
+
+
+def test_labels_that_our_font_lacks_are_drawn_with_the_systems_or_left_out():
+    drawn = figure_png(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><text y="9">ß 猫</text></svg>'
+    )
+    assert Image.open(io.BytesIO(drawn)).size == (80, 40)
 
 
 def test_a_figure_of_two_images_is_refused_with_what_to_do(client, digits):
