@@ -10,11 +10,12 @@ from model.network import WhiteBoxNetwork
 from training.data import Dataset
 from training.errors import TrainingError
 from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
-from training.objectives import Objective
+from training.objectives import OBJECTIVES, Objective
 
 _BATCH = 200
 
 
+@OBJECTIVES.add_own
 @dataclass(frozen=True)
 class Certified(Objective):
     """Generalised cross-entropy of the margins that are certain (Gowal et al. 2018; Zhang & Sabuncu 2018).

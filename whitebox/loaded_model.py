@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.attacks.catalogue import ATTACKS
+from model.attacks.settings import AttackSettings, Norm
 from model.package import Label, ModelPackage, read_package
 from model.package_directory import newest_package
 from service.codecs.preprocessing import (
@@ -151,7 +152,7 @@ class Model:
     def attack(
         self,
         image: ImageLike,
-        attack: AttackName = "pgd",
+        attack: str = "pgd",
         *,
         epsilon: float,
         label: Label | None = None,
@@ -177,9 +178,11 @@ class Model:
             preprocess: As for `predict`.
 
         Raises:
-            ValueError: As for `predict`, or the model does not know the label.
+            ValueError: As for `predict`, or there is no such attack, or the model does not know the label.
             ModuleNotFoundError: torch, foolbox or pyautoattack is not installed.
         """
+        if attack not in ATTACKS:
+            raise ValueError(f"There is no attack {attack!r}; there are {', '.join(ATTACKS)}.")
         original = self.predict(image, preprocess=preprocess)
         settings = AttackSettings(attack, norm, epsilon, steps, restarts, seed=seed)
         return self._robustness.attack(original, label, settings, queries, self._prediction_of_found)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from model.attacks.catalogue import ATTACKS
 from model.attacks.registry import autoattack_members
 from model.attacks.settings import AttackSettings
 from training.errors import TrainingError
@@ -20,7 +21,6 @@ AUTO = "auto"
 # A certificate may stand in for these; the others are cheap and run on every image as a cross-check.
 EXPENSIVE = frozenset({"pgd-100x10", "apgd-t", "fab-t", "square", "bpda", "movable"})
 BLACK_BOX = frozenset({"square", "boundary"})
-NEED_WHITE_BOX = frozenset({"movable"})
 
 
 Role = Literal["row", "curve", "unbounded"]
@@ -102,20 +102,21 @@ class Suite:
 def rows(epsilon: float) -> dict[str, Attack]:
     """Returns every attack that can be a row of a card, by name."""
 
-    def row(name: str, settings: AttackSettings, sample_size: int | None = None) -> Attack:
-        return Attack(name, replace(settings, epsilon=epsilon), sample_size)
+    def row(name: str, attack: str, sample_size: int | None = None, **settings: Any) -> Attack:  # noqa: ANN401
+        return Attack(name, AttackSettings(attack, "linf", epsilon, **settings), sample_size)
 
     attacks = [
-        row("fgsm", AttackSettings("fgsm")),
-        row("pgd-40", AttackSettings("pgd", epsilon=epsilon)),
-        row("pgd-100x10", AttackSettings("pgd", steps=100, restarts=10, step_size=round(epsilon / 10, 6))),
-        row("apgd-ce", AttackSettings("apgd")),
-        row("apgd-t", AttackSettings("apgd-t")),
-        row("fab-t", AttackSettings("fab")),
-        row("square", AttackSettings("square")),
-        row("bpda", AttackSettings("bpda", restarts=2)),
-        row("movable", AttackSettings("movable", restarts=2)),
-        row("boundary", AttackSettings("boundary"), BOUNDARY_SAMPLE),
+        row("fgsm", "fgsm"),
+        row("pgd-40", "pgd"),
+        row("pgd-100x10", "pgd", steps=100, restarts=10, step_size=round(epsilon / 10, 6)),
+        row("apgd-ce", "apgd"),
+        row("apgd-t", "apgd-t"),
+        row("fab-t", "fab"),
+        row("square", "square"),
+        row("bpda", "bpda", restarts=2),
+        row("movable", "movable", restarts=2),
+        row("boundary", "boundary", BOUNDARY_SAMPLE),
+        *(row(name, name) for name in ATTACKS.added()),
     ]
     return {attack.name: attack for attack in attacks}
 
@@ -135,10 +136,12 @@ def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> S
         white_box: Whether certificates and attacks can look inside.
         smooth: Whether there is a surrogate with smooth gradients.
     """
-    left_out = {name for name in NEED_WHITE_BOX if not white_box}
+    possible = rows(epsilon)
+    inside = {name for name, row in possible.items() if ATTACKS[row.settings.attack].white_box_only}
+    left_out = set() if white_box else inside
     left_out |= set() if smooth else {"bpda"}
     left_out |= {"apgd-t"} - set(autoattack_members(classes))
-    attacks = [attack for name, attack in rows(epsilon).items() if name not in left_out]
+    attacks = [attack for name, attack in possible.items() if name not in left_out]
     certified = sorted({0.0, epsilon, *CERTIFIED_EPSILONS, *CURVE_EPSILONS})
     certificates = [Certificate(e) for e in certified] if white_box else []
     return Suite(epsilon, classes, (*certificates, *attacks, *_curves(), *_unbounded()))

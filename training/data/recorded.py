@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from model.package import Label
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import SAMPLE_SOURCE, load_mnist
-from training.data.source import READERS, DataSource
+from training.data.source import DATA_SOURCES, DataSource
 
 _RECORDED: dict[Split, str] = {"train": "data", "validation": "validation", "test": "test"}
 _OF_MNIST = ("MNIST", SAMPLE_SOURCE)
@@ -49,9 +49,15 @@ def load_recorded(
     if place.data_dir is not None or place.sample:
         raise DataError(f"The model was trained on {training['data']['source']}, not on MNIST: use --data.")
     source = DataSource.from_dict(training["source"])
+    if source.kind not in DATA_SOURCES:
+        plugins = " ".join(f"--plugin {name}" for name in training.get("plugins", ()))
+        raise DataError(
+            f"The model was trained on {training['data']['source']}, of the kind {source.kind!r}, which a "
+            f"plugin reads. Say where it is: {plugins or '--plugin FILE'}."
+        )
     if place.data is not None:
         source = DataSource.from_dict({**training["source"], "path": str(place.data.absolute())})
-        if source.path.exists() and not READERS[source.kind].recognises(source.path):
+        if source.path.exists() and not DATA_SOURCES[source.kind].recognises(source.path):
             raise DataError(f"{source.path} is not of the kind that the model was trained on, {source.kind}.")
     dataset = source.load(split)
     recorded = training[_RECORDED[split]]

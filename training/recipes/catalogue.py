@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from model.network import NetworkConfig
+from model.plugins import Registry
 from training.certified import Certified
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig, Component
@@ -173,14 +174,18 @@ _ABLATIONS = (
     ),
 )
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
-        *_BASELINES,
-        *_ABLATIONS,
-    )
-}
+RECIPES: Registry[Recipe] = Registry(
+    "recipe",
+    "a training.recipes.Recipe",
+    lambda value: isinstance(value, Recipe),
+    lambda recipe: recipe.name,
+)
+for _recipe in (
+    *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
+    *_BASELINES,
+    *_ABLATIONS,
+):
+    RECIPES.add_own(_recipe)
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
@@ -190,5 +195,7 @@ def find_recipe(name: str, epochs: int | None = None) -> Recipe:
         TrainingError: There is no such recipe.
     """
     if name not in RECIPES:
-        raise TrainingError(f"There is no recipe {name!r}. Recipes: {', '.join(RECIPES)}.")
+        raise TrainingError(
+            f"There is no recipe {name!r}. Recipes: {', '.join(RECIPES)}; --plugin brings others."
+        )
     return RECIPES[name] if epochs is None else RECIPES[name].shortened(epochs)

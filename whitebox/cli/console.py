@@ -3,7 +3,7 @@
 Every command prints lines and tables for people, or with --json one JSON document and nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.status import Status
 
 from model.package import PackageError
+from model.plugins import PluginError, load_plugin
 from service.codecs.preprocessing import NotADigitError
 from service.settings import SettingsError
 from training.errors import MissingExtraError, TrainingError
@@ -37,9 +38,10 @@ def say(line: str) -> None:
     _OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def inform(line: str) -> None:
+def inform(*lines: str) -> None:
     """Prints what the user should know beside the result, to standard error."""
-    _ERRORS.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        _ERRORS.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: RenderableType) -> None:
@@ -64,11 +66,16 @@ def working(what: str) -> Status:
 
 
 @contextmanager
-def errors_in_one_line(command: str) -> Iterator[None]:
-    """Ends the command with one line for what the user can set right, missing extras included."""
+def errors_in_one_line(command: str, plugins: Iterable[str] | None = None) -> Iterator[None]:
+    """Ends the command with one line for what the user can set right, missing extras included.
+
+    The plugins that the command names are loaded before anything else.
+    """
     try:
+        for plugin in plugins or ():
+            load_plugin(plugin)
         yield
-    except (TrainingError, PackageError, SettingsError, NotADigitError) as error:
+    except (TrainingError, PackageError, PluginError, SettingsError, NotADigitError) as error:
         fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]

@@ -13,7 +13,7 @@ from model.package import MANIFEST, read_package, write_atomically
 from training.errors import TrainingError
 from whitebox.cli.card_table import card_table, check_lines
 from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
-from whitebox.cli.options import Data, DataDir, Limit, Sample, SplitOption, Target
+from whitebox.cli.options import Data, DataDir, Limit, Plugins, Sample, SplitOption, Target
 
 if TYPE_CHECKING:
     from evaluation.evaluated_model import EvaluatedModel
@@ -65,6 +65,7 @@ def evaluate(
     target: Target,
     out: CardPath = None,
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -84,7 +85,7 @@ def evaluate(
 
     Example: whitebox evaluate artifacts/mnist-3v5/2 --quick --limit 200
     """
-    with errors_in_one_line("evaluate"):
+    with errors_in_one_line("evaluate", plugin):
         from evaluation.evaluated_model import load_model
         from evaluation.harness.plan import plan_suite
         from evaluation.harness.suite import QUICK
@@ -139,6 +140,7 @@ def certify(
         Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
     ] = None,
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -149,7 +151,7 @@ def certify(
 
     Example: whitebox certify artifacts/mnist-3v5-certified/1 --epsilon 0.3 --exact 60
     """
-    with errors_in_one_line("certify"):
+    with errors_in_one_line("certify", plugin):
         from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
         from training.data import Place, load_recorded
 
@@ -169,6 +171,7 @@ def inside(
     target: Target,
     out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     boundary_steps: Annotated[
@@ -180,7 +183,7 @@ def inside(
 
     Example: whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
     """
-    with errors_in_one_line("inside"):
+    with errors_in_one_line("inside", plugin):
         from evaluation.introspection import initial_network, introspect
         from training.data import Place, load_recorded
 

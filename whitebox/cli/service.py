@@ -9,7 +9,8 @@ import numpy as np
 import typer
 from PIL import Image
 
-from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.attacks.catalogue import ATTACKS
+from model.attacks.settings import AttackSettings, Norm
 from model.package import Label
 from model.package_directory import check_default_model, newest_package
 from service.app import create_tracing, new_state
@@ -25,6 +26,7 @@ from service.settings import LogLevel, Settings, load_settings
 from service.workers.messages import attack_message
 from service.workers.pool import WorkerPool
 from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, working
+from whitebox.cli.options import Plugins
 
 Png = Annotated[Path, typer.Argument(help="One image: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
@@ -113,25 +115,25 @@ def explain(
 def attack(
     image: Png,
     label: Annotated[str | None, typer.Option(help="The true label; default: what the model says.")] = None,
-    attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
+    attack: Annotated[str, typer.Option(help="Which attack (docs/api.md, or a plugin's).")] = "pgd",
     norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
     epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
     model: Model = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Look for an image near a PNG that the model takes for something else.
 
     Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
     """
+    with errors_in_one_line("attack", plugin):
+        _check_attack(attack)
     engine, decoded = _ask("attack", image, model)
     pixels = decoded.images
     original = _predict(engine, pixels)
-    known = {str(each): each for each in engine.labels}
-    if label is not None and label not in known:
-        fail(f"The model tells {', '.join(known)} apart, not {label}.")
-    true = original["label"] if label is None else known[label]
+    true = original["label"] if label is None else _known_label(label, engine)
     settings = AttackSettings(attack, norm, epsilon, seed=seed)
     with working(f"attacking with {attack}"):
         found = asyncio.run(_attack(engine, pixels, true, settings))
@@ -145,6 +147,18 @@ def attack(
     _print_attack(found, original, adversarial)
     if save is not None:
         say(f"The image is in {save}.")
+
+
+def _check_attack(name: str) -> None:
+    if name not in ATTACKS:
+        fail(f"There is no attack {name!r}; there are {', '.join(ATTACKS)}; --plugin brings others.")
+
+
+def _known_label(text: str, engine: Engine) -> Label:
+    known = {str(each): each for each in engine.labels}
+    if text not in known:
+        fail(f"The model tells {', '.join(known)} apart, not {text}.")
+    return known[text]
 
 
 async def _attack(engine: Engine, pixels: Images, label: Label, settings: AttackSettings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from training.errors import TrainingError
 from whitebox.cli.console import Json, errors_in_one_line, inform, print_json, resumable, say, show, working
-from whitebox.cli.options import Data, DataDir, Sample
+from whitebox.cli.options import Data, DataDir, Plugins, Sample
 
 if TYPE_CHECKING:
     from training.run import Run
@@ -49,6 +49,7 @@ def train(
     epsilon: Epsilon = None,
     recipe_file: RecipeFile = None,
     settings: Values = None,
+    plugin: Plugins = None,
     seed: Annotated[int, typer.Option(help="Seed of the random number generators.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/RECIPE-SEED.")] = None,
     data_dir: DataDir = None,
@@ -62,7 +63,7 @@ def train(
 
     Example: whitebox train --data photos/ --classes cat,dog --recipe certified --epsilon 0.1
     """
-    with errors_in_one_line("train"):
+    with errors_in_one_line("train", plugin):
         if list_recipes:
             _show_recipes(as_json)
             return
@@ -74,8 +75,7 @@ def train(
         chosen = chosen_recipe(recipe, recipe_file, settings or [], epochs)
         place, choice = Place(data, data_dir, sample), Choice(_names(classes), _size(size), holdout)
         selected = select(chosen, place, choice, epsilon)
-        for note in selected.notes:
-            inform(note)
+        inform(*selected.notes)
         run = Run(out or _default_run(selected.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
             run_training(selected.recipe, seed, *selected.images, run, source=selected.source, device=device)
@@ -137,6 +137,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -146,7 +147,7 @@ def export(
 
     Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/4
     """
-    with errors_in_one_line("export"):
+    with errors_in_one_line("export", plugin):
         from training.data import Place
         from training.export import export_from
 
