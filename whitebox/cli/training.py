@@ -4,11 +4,12 @@ What needs torch is imported when a command runs, so that `whitebox serve` and `
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
+from training.device import DeviceChoice
 from training.errors import TrainingError
 from whitebox.cli.console import Json, errors_in_one_line, inform, print_json, resumable, say, show, working
 from whitebox.cli.options import Data, DataDir, Plugins, Sample
@@ -31,9 +32,7 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto is a GPU where there is one.")
-]
+Device = Annotated[DeviceChoice, typer.Option(help="Where to compute; auto is a GPU where there is one.")]
 Holdout = Annotated[
     float,
     typer.Option(min=0.01, max=0.5, help="Share of --data held out where it has no test part of its own."),
