@@ -27,19 +27,19 @@ class Certified(Objective):
 
     Attributes:
         epsilon: Radius of the L-inf ball at the end; a little above the one that counts.
+        measured_at: That one: the epsilon of the certified accuracy in metrics.jsonl.
         warm_up: Share of the training with epsilon = 0.
         ramp: Share of the training over which epsilon then grows linearly.
         q: Exponent of the loss at the end.
         q_ramp: Share of the training over which q grows linearly from 0.
-        measured_at: The epsilon of the certified accuracy in metrics.jsonl.
     """
 
-    epsilon: float = 0.305
+    epsilon: float
+    measured_at: float
     warm_up: float = 0.1
     ramp: float = 0.5
     q: float = 0.5
     q_ramp: float = 0.7
-    measured_at: float = 0.3
 
     @property
     def radius(self) -> float:

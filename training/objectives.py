@@ -92,7 +92,7 @@ class Adversarial(Objective):
             may never leave the plateau where it answers every image alike.
     """
 
-    epsilon: float = 0.3
+    epsilon: float
     steps: int = 40
     step_size: float = 0.01
     random_start: bool = True

@@ -20,7 +20,7 @@ from torch import Tensor
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.package import write_atomically
-from training.data import DATA_SOURCES, Dataset, DataSource
+from training.data import DATA_SOURCES, Dataset, DataSource, usual_epsilon
 from training.device import DeviceChoice, find_device
 from training.networks.architectures import Network, build
 from training.objectives import OBJECTIVES, count_correct
@@ -246,6 +246,7 @@ def _claim_directory(
         return
     if source is not None:
         wanted |= {"test": source.load("test").origin(), "source": source.to_dict()}
+    wanted["epsilon"] = recipe.objective.radius or usual_epsilon(wanted)
     if plugins := _plugins(recipe, source):
         wanted["plugins"] = plugins
     run.directory.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,6 @@ from model.attacks.registry import autoattack_members
 from model.attacks.settings import AttackSettings
 from training.errors import TrainingError
 
-CERTIFIED_EPSILONS = (0.1, 0.2, 0.3)
-CURVE_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 CURVE_ATTACKS = ("pgd-40", "apgd-ce")
 CURVE_SAMPLE = 300
 BOUNDARY_SAMPLE = 100
@@ -142,9 +140,19 @@ def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> S
     left_out |= set() if smooth else {"bpda"}
     left_out |= {"apgd-t"} - set(autoattack_members(classes))
     attacks = [attack for name, attack in possible.items() if name not in left_out]
-    certified = sorted({0.0, epsilon, *CERTIFIED_EPSILONS, *CURVE_EPSILONS})
+    certified = sorted({0.0, epsilon, *certified_epsilons(epsilon), *curve_epsilons(epsilon)})
     certificates = [Certificate(e) for e in certified] if white_box else []
-    return Suite(epsilon, classes, (*certificates, *attacks, *_curves(), *_unbounded()))
+    return Suite(epsilon, classes, (*certificates, *attacks, *_curves(epsilon), *_unbounded()))
+
+
+def certified_epsilons(epsilon: float) -> tuple[float, ...]:
+    """Returns the radii at which certificates are counted: a third, two thirds, and the whole."""
+    return tuple(round(epsilon * thirds / 3, 4) for thirds in (1, 2, 3))
+
+
+def curve_epsilons(epsilon: float) -> list[float]:
+    """Returns the radii of curves of accuracy: sixths of one, up to ten of them but below 1."""
+    return sorted({radius for sixths in range(1, 11) if (radius := round(epsilon * sixths / 6, 4)) < 1})
 
 
 def is_row(entry: SuiteEntry) -> bool:
@@ -152,11 +160,11 @@ def is_row(entry: SuiteEntry) -> bool:
     return isinstance(entry, Attack) and entry.role == "row"
 
 
-def _curves() -> list[Attack]:
+def _curves(epsilon: float) -> list[Attack]:
     return [
-        Attack(f"{name}@{epsilon:g}", rows(epsilon)[name].settings, CURVE_SAMPLE, "curve")
+        Attack(f"{name}@{radius:g}", rows(radius)[name].settings, CURVE_SAMPLE, "curve")
         for name in CURVE_ATTACKS
-        for epsilon in CURVE_EPSILONS
+        for radius in curve_epsilons(epsilon)
     ]
 
 

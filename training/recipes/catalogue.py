@@ -49,7 +49,7 @@ CERTIFIED = Recipe(
     schedule=OneCycle(warm_up=0.2, start=0.02),
     weight_decay=0.0,
     noise=NO_NOISE,
-    objective=Certified(),
+    objective=Certified(epsilon=0.305, measured_at=0.3),
     start={"two_step.thresholds": (0.35, 0.6)},
     rates={"logical.base": 4.0},
 )
@@ -71,7 +71,7 @@ CERTIFIED_10 = replace(
     epochs=80,
     learning_rate=5e-3,
     schedule=OneCycle(warm_up=0.1, start=0.02),
-    objective=Certified(warm_up=0.0, ramp=0.25),
+    objective=Certified(epsilon=0.305, measured_at=0.3, warm_up=0.0, ramp=0.25),
     start={"two_step.thresholds": (0.42, 0.52)},
     rates={"logical.base": 12.0},
     matmul_precision="medium",
@@ -106,7 +106,7 @@ FASHION_CERTIFIED = replace(
     epochs=16,
     learning_rate=8e-3,
     rates={"affine.poses": 4.0, "logical.base": 4.0},
-    objective=Certified(epsilon=0.09, warm_up=0.0, ramp=0.25, measured_at=0.1),
+    objective=Certified(epsilon=0.09, measured_at=0.1, warm_up=0.0, ramp=0.25),
     start={},
 )
 

@@ -30,7 +30,9 @@ Attacks = Annotated[
     list[str] | None,
     typer.Option(help="Only this attack; may be repeated. Default: all (docs/evaluation.md)."),
 ]
-Epsilon = Annotated[float, typer.Option(min=0, max=1, help="Radius of the L-inf ball.")]
+Epsilon = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Radius of the L-inf ball; default: the model's own.")
+]
 TrustCertificates = Annotated[
     bool, typer.Option("--trust-certificates", help="Do not run expensive attacks on certified images.")
 ]
@@ -46,7 +48,8 @@ Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
 
 Radii = Annotated[
-    list[float] | None, typer.Option(min=0, max=1, help="May be repeated; default: 0.1, 0.2, 0.3.")
+    list[float] | None,
+    typer.Option(min=0, max=1, help="May be repeated; default: the model's, by thirds."),
 ]
 ExactSeconds = Annotated[
     float | None,
@@ -71,7 +74,7 @@ def evaluate(
     split: SplitOption = "test",
     quick: Quick = False,
     attack: Attacks = None,
-    epsilon: Epsilon = 0.3,
+    epsilon: Epsilon = None,
     limit: Limit = None,
     trust_certificates: TrustCertificates = False,
     corruptions: Corruptions = False,
@@ -122,11 +125,13 @@ def _evaluate_suite(
 def _evaluate_corruptions(
     model: "EvaluatedModel", dataset: "Dataset", path: Path, limit: int | None
 ) -> dict[str, Any]:
+    from evaluation.certificates import check_images
     from evaluation.corruptions import SAMPLE, accuracy_under_corruptions
 
     card = {**model.head(), "data": dataset.origin()}
     found = {"corruptions": accuracy_under_corruptions(model, dataset, limit or SAMPLE)}
     before = json.loads(path.read_text()) if path.exists() else card
+    check_images(path, before, dataset)
     _write(path, json.dumps({**before, **found}, indent=2))
     return {**card, **found}
 
@@ -153,15 +158,17 @@ def certify(
     """
     with errors_in_one_line("certify", plugin):
         from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-        from training.data import Place, load_recorded
+        from evaluation.harness.suite import certified_epsilons
+        from training.data import Place, epsilon_of, load_recorded
 
         name, network = _load(target)
         place = Place(data, data_dir, sample)
         dataset = load_recorded(_training_of(target), network.config.labels, split, place).first(limit)
-        entries = certified_accuracy(network.freeze(), dataset, epsilon or [0.1, 0.2, 0.3], exact, verdicts)
+        radii = epsilon or certified_epsilons(epsilon_of(_training_of(target)))
+        entries = certified_accuracy(network.freeze(), dataset, radii, exact, verdicts)
         card = make_certified_card(name, dataset, entries)
         if out is not None and out.exists():
-            add_to_card(out, entries)
+            add_to_card(out, dataset, entries)
         elif out is not None:
             _write(out, json.dumps(card, indent=2))
     _show_card(card, out, as_json)

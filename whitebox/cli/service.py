@@ -29,6 +29,7 @@ from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say
 from whitebox.cli.options import Plugins
 
 Png = Annotated[Path, typer.Argument(help="One image: PNG, JPEG or WebP.", exists=True, dir_okay=False)]
+Epsilon = Annotated[float | None, typer.Option(min=0, help="Radius of the ball; default: the model's own.")]
 Model = Annotated[str | None, typer.Option(help="Name of a model; default: the settings'.")]
 
 
@@ -117,7 +118,7 @@ def attack(
     label: Annotated[str | None, typer.Option(help="The true label; default: what the model says.")] = None,
     attack: Annotated[str, typer.Option(help="Which attack (docs/api.md, or a plugin's).")] = "pgd",
     norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
-    epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
+    epsilon: Epsilon = None,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
     model: Model = None,
@@ -134,7 +135,7 @@ def attack(
     pixels = decoded.images
     original = _predict(engine, pixels)
     true = original["label"] if label is None else _known_label(label, engine)
-    settings = AttackSettings(attack, norm, epsilon, seed=seed)
+    settings = AttackSettings(attack, norm, _radius(epsilon, norm, engine), seed=seed)
     with working(f"attacking with {attack}"):
         found = asyncio.run(_attack(engine, pixels, true, settings))
     shape = np.array(found.pop("image"), np.float32)[None]
@@ -159,6 +160,17 @@ def _known_label(text: str, engine: Engine) -> Label:
     if text not in known:
         fail(f"The model tells {', '.join(known)} apart, not {text}.")
     return known[text]
+
+
+def _radius(asked: float | None, norm: Norm, engine: Engine) -> float:
+    if asked is not None:
+        return asked
+    if norm != "linf":
+        fail(f"The model's own radius is one of the L-inf ball; name one for {norm}: --epsilon.")
+    with errors_in_one_line("attack"):
+        from training.data import epsilon_of
+
+        return epsilon_of(engine.package.manifest.training or {})
 
 
 async def _attack(engine: Engine, pixels: Images, label: Label, settings: AttackSettings) -> dict[str, Any]:
