@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from model.frozen import FrozenNetwork
 from model.package import write_atomically
 from model.verification.result import VerificationResult
 from model.verification.verify import SearchPolicy, Verifier
-from training.data import Dataset
+from training.data import DataError, Dataset
 from training.versions import code_versions
 
 # Images that are verified together at all radii; one at a time where each may take seconds.
@@ -107,9 +107,28 @@ def make_certified_card(name: str, digits: Dataset, entries: list[dict[str, Any]
     }
 
 
-def add_to_card(card: Path, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Adds entries to an evaluation's card, in place of those of the same epsilon and bound."""
+def check_images(card: Path, content: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuses a card of other images than those of a data set.
+
+    Raises:
+        DataError: The card is of others.
+    """
+    known = content.get("data")
+    if known is not None and known["sha256"] != dataset.digest:
+        raise DataError(
+            f"{card} is about {known['source']} ({known['count']:,} images), not about these, "
+            f"{dataset.source} ({len(dataset):,}). Name another card with --out."
+        )
+
+
+def add_to_card(card: Path, digits: Dataset, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Adds entries to an evaluation's card, in place of those of the same epsilon and bound.
+
+    Raises:
+        DataError: The card is about other images.
+    """
     content: dict[str, Any] = json.loads(card.read_text())
+    check_images(card, content, digits)
     new = {(entry["epsilon"], entry["bound"]) for entry in entries}
     kept = [e for e in content.get("certified", []) if (e["epsilon"], e["bound"]) not in new]
     content["certified"] = sorted([*kept, *entries], key=lambda e: (e["bound"] != "interval", e["epsilon"]))

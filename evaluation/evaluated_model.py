@@ -10,6 +10,7 @@ from torch import nn
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
 from model.package import MANIFEST, PREDICT_GRAPH, Label, ModelPackage, read_package
+from training.data import epsilon_of
 from training.networks.ablations import AblatedNetwork
 from training.networks.architectures import Network
 from training.recipes import Kind
@@ -45,6 +46,11 @@ class EvaluatedModel:
     seed: int | None = None
     graph: bytes | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def epsilon(self) -> float:
+        """Radius of the L-inf ball that it is judged at unless another is asked for."""
+        return epsilon_of(self.training)
 
     def head(self) -> dict[str, Any]:
         """Returns what a card says of the model itself."""

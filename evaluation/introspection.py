@@ -14,7 +14,8 @@ from torch import Tensor
 
 from model.attacks import registry
 from model.attacks.ball import distance
-from model.attacks.settings import DEFAULT_STEPS, AttackSettings
+from model.attacks.catalogue import ATTACKS
+from model.attacks.settings import AttackSettings
 from model.frozen import FrozenNetwork, Trace
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer, two_step
@@ -27,7 +28,7 @@ _DECIMALS = 4
 _CURVE_POINTS = 201
 _RIGHT_DIGITS = 8  # shared among the classes, at least one each
 _CLAIMS = 2  # the answer and the runner-up
-BOUNDARY_STEPS = DEFAULT_STEPS["boundary"]
+BOUNDARY_STEPS = ATTACKS["boundary"].steps
 
 
 def initial_network(network: WhiteBoxNetwork, training: dict[str, Any]) -> WhiteBoxNetwork:

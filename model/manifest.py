@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from model.network_config import Label, NetworkConfig, Side, with_image_size
+from model.network_config import Label, NetworkConfig, Side
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -243,11 +243,10 @@ def _children(value: Any) -> list[Any]:  # noqa: ANN401
 def _of_today(document: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a manifest under today's names, with what earlier versions left to be known."""
     manifest = {_RENAMED.get(key, key): value for key, value in document.items()}
-    config = manifest.get("config")
-    if isinstance(config, dict):
-        manifest["config"] = config = with_image_size(config)
-        if "shape" in _object(manifest.get("input", {"shape": None})):  # it gave a tensor's name and shape
-            manifest["input"] = {side: config[side] for side in ("height", "width")}
+    shape = _object(manifest.get("input")).get("shape")  # it gave a tensor's name and shape
+    if isinstance(shape, list) and len(shape) == 4:
+        manifest["input"] = size = {"height": shape[2], "width": shape[3]}
+        manifest["config"] = {**size, **_object(manifest.get("config"))}
     manifest.setdefault("preprocessing", _MNIST_FORM if _is_of_mnist(manifest) else _RESIZE)
     return manifest
 

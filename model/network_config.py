@@ -11,14 +11,6 @@ Label = int | str
 SMALLEST_SIDE, LARGEST_SIDE = 8, 64
 Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 
-# Configs of earlier versions do not say the size of the images, which was MNIST's.
-_UNRECORDED_SIZE = {"height": 28, "width": 28}
-
-
-def with_image_size(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a network's config with the height and width of its images."""
-    return {**_UNRECORDED_SIZE, **config}
-
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -57,7 +49,7 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NetworkConfig":
         """Reads what `to_dict` wrote (a run's recipe holds it)."""
-        return cls(**{**with_image_size(values), "labels": tuple(values["labels"])})
+        return cls(**{**values, "labels": tuple(values["labels"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the config as plain JSON values."""

@@ -47,7 +47,7 @@ __all__ = [
     "is_package_path", "read_package", "write_atomically", "write_package",
 ]  # fmt: skip
 
-_LARGEST_FILE = 2**28
+_LARGEST_FILE = 256 * 2**20
 _NAME, _VERSION = re.compile(NAME_PATTERN), re.compile(VERSION_PATTERN)
 
 

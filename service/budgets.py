@@ -30,7 +30,7 @@ class RequestBudgets(BaseSettings):
     max_json_values: int = Field(
         default=262_144,
         ge=1024,
-        description="Values in a JSON body, counted before it is parsed; 256 images of 28 x 28 have 208,000.",
+        description="Values in a JSON body, counted before it is parsed; an image has its pixels and rows.",
     )
     max_json_fields: int = Field(
         default=4096, ge=64, description="Fields in a JSON body, counted before too; an image file is one."

@@ -1,6 +1,7 @@
 """The source stays readable: short functions, short files, folders that can be taken in at a glance."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,3 +70,49 @@ def imported_by(node: ast.AST) -> list[str]:
 
 def test_the_shipped_packages_are_small():
     assert sum(path.stat().st_size for path in (ROOT / "artifacts").rglob("*")) < 25 * 2**20
+
+
+# The sources of data know what is usual for it, recipes what they were written for.
+KNOW_THE_DATA = ("training/data/", "training/recipes/")
+
+
+def ignorant() -> Iterator[Path]:
+    return (path for path in sources(*PACKAGES) if not named(path).startswith(KNOW_THE_DATA))
+
+
+def test_only_recipes_and_data_sources_know_the_size_of_mnists_images():
+    found = [
+        f"{named(path)}:{number}"
+        for path in ignorant()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"\b28\b|784", line)
+    ]
+    assert not found
+
+
+def test_only_recipes_and_data_sources_know_an_epsilon():
+    found = [
+        f"{named(path)}:{value.lineno}"
+        for path in ignorant()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name, value in named_values(node)
+        if re.search("epsilon|measured_at", name.lower())
+        if isinstance(value, ast.Constant) and isinstance(value.value, float)
+    ]
+    assert not found
+
+
+def named_values(node: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
+    """Yields what is given to a name: in an assignment, as a default, in a call."""
+    if isinstance(node, ast.Assign):
+        yield from ((ast.unparse(target), node.value) for target in node.targets)
+    elif isinstance(node, ast.AnnAssign):
+        yield ast.unparse(node.target), node.value
+    elif isinstance(node, ast.keyword):
+        yield node.arg or "", node.value
+    elif isinstance(node, ast.arguments):
+        arguments = [*node.posonlyargs, *node.args]
+        yield from zip(
+            (a.arg for a in arguments[len(arguments) - len(node.defaults) :]), node.defaults, strict=True
+        )
+        yield from zip((a.arg for a in node.kwonlyargs), node.kw_defaults, strict=True)

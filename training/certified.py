@@ -10,11 +10,12 @@ from model.network import WhiteBoxNetwork
 from training.data import Dataset
 from training.errors import TrainingError
 from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
-from training.objectives import Objective
+from training.objectives import OBJECTIVES, Objective
 
 _BATCH = 200
 
 
+@OBJECTIVES.add_own
 @dataclass(frozen=True)
 class Certified(Objective):
     """Generalised cross-entropy of the margins that are certain (Gowal et al. 2018; Zhang & Sabuncu 2018).
@@ -26,23 +27,23 @@ class Certified(Objective):
 
     Attributes:
         epsilon: Radius of the L-inf ball at the end; a little above the one that counts.
+        measured_at: That one: the epsilon of the certified accuracy in metrics.jsonl.
         warm_up: Share of the training with epsilon = 0.
         ramp: Share of the training over which epsilon then grows linearly.
         q: Exponent of the loss at the end.
         q_ramp: Share of the training over which q grows linearly from 0.
-        measured_at: The epsilon of the certified accuracy in metrics.jsonl.
         salted: Share of the pixels that are black or white at random in a second, plain cross-entropy: the
             ball holds no such image, and a network that is trained for it alone need not read them.
         salted_weight: Of the second term; 0 leaves it out.
         salted_from: Share of the training without it.
     """
 
-    epsilon: float = 0.305
+    epsilon: float
+    measured_at: float
     warm_up: float = 0.1
     ramp: float = 0.5
     q: float = 0.5
     q_ramp: float = 0.7
-    measured_at: float = 0.3
     salted: float = 0.0
     salted_weight: float = 0.0
     salted_from: float = 0.0

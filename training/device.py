@@ -1,20 +1,23 @@
 """Where a training computes."""
 
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 
 
-def find_device(choice: DeviceChoice) -> torch.device:
+def find_device(choice: DeviceChoice) -> "torch.device":
     """Returns the device of a choice: `auto` is a GPU where torch finds one, else the processor.
 
     Raises:
         TrainingError: A GPU is asked for, and torch finds none.
     """
+    import torch  # noqa: PLC0415 (the command line reads the choices, and does without)
+
     found = torch.cuda.is_available()
     if choice == "cuda" and not found:
         raise TrainingError(

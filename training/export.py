@@ -31,7 +31,7 @@ from model.package import (
     write_package,
 )
 from model.typicality import Typicality, TypicalityConfig
-from training.data import NOWHERE, DataError, Dataset, Place, load_recorded
+from training.data import NOWHERE, DataError, Dataset, Place, is_of_mnist, load_recorded
 from training.data.mnist import SAMPLE_SOURCE
 from training.networks.typicality import fit_typicality
 from training.run import Run
@@ -204,8 +204,7 @@ def _check_origin(recorded: Mapping[str, Any], dataset: Dataset) -> None:
 
 def _preprocessing(training: Mapping[str, Any]) -> dict[str, Any]:
     """Returns how a file becomes what a network that was trained on these images reads."""
-    is_mnist = "source" not in training and training["data"]["source"].startswith(("MNIST", SAMPLE_SOURCE))
-    return {"name": "handwritten-digit", "box": 20} if is_mnist else {"name": "resize"}
+    return {"name": "handwritten-digit", "box": 20} if is_of_mnist(training) else {"name": "resize"}
 
 
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:

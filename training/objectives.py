@@ -6,12 +6,14 @@ from the generator that it is given: an epoch that is trained again after a kill
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
+from inspect import isabstract
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.plugins import Registry
 from training.data import Dataset
 
 _BATCH = 500
@@ -53,6 +55,15 @@ class Objective(ABC):
         return {"kind": type(self).__name__, **asdict(self)}
 
 
+OBJECTIVES: Registry[type[Objective]] = Registry(
+    "objective",
+    "a subclass of training.objectives.Objective that has all its methods",
+    lambda value: isinstance(value, type) and issubclass(value, Objective) and not isabstract(value),
+    lambda objective: objective.__name__,
+)
+
+
+@OBJECTIVES.add_own
 @dataclass(frozen=True)
 class CrossEntropy(Objective):
     """The mean of -log softmax(logits)[class]."""
@@ -64,6 +75,7 @@ class CrossEntropy(Objective):
         return F.cross_entropy(logits, classes), logits
 
 
+@OBJECTIVES.add_own
 @dataclass(frozen=True)
 class Adversarial(Objective):
     """Cross-entropy on the images that projected gradient descent finds (Madry et al. 2018, eq. 2.1).
@@ -80,7 +92,7 @@ class Adversarial(Objective):
             may never leave the plateau where it answers every image alike.
     """
 
-    epsilon: float = 0.3
+    epsilon: float
     steps: int = 40
     step_size: float = 0.01
     random_start: bool = True

@@ -3,7 +3,10 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
+from inspect import isabstract
 from typing import Any
+
+from model.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,15 @@ class Schedule(ABC):
         return {"kind": type(self).__name__, **asdict(self)}
 
 
+SCHEDULES: Registry[type[Schedule]] = Registry(
+    "schedule",
+    "a subclass of training.schedules.Schedule that has all its methods",
+    lambda value: isinstance(value, type) and issubclass(value, Schedule) and not isabstract(value),
+    lambda schedule: schedule.__name__,
+)
+
+
+@SCHEDULES.add_own
 @dataclass(frozen=True)
 class LinearDecay(Schedule):
     """Constant, then linearly to 0 over the last epochs (docs/decisions/0002).
@@ -40,6 +52,7 @@ class LinearDecay(Schedule):
         return LinearDecay(max(1, round(self.decay_epochs * epochs / before)))
 
 
+@SCHEDULES.add_own
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Linearly up from `start`, then down to 0 along a half cosine (after Smith & Topin 2018).
@@ -59,6 +72,7 @@ class OneCycle(Schedule):
         return 0.5 * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up)))
 
 
+@SCHEDULES.add_own
 @dataclass(frozen=True)
 class CosineRestarts(Schedule):
     """Half cosines down to 0, each longer than the one before it (after Loshchilov & Hutter 2017).

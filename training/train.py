@@ -20,13 +20,14 @@ from torch import Tensor
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.package import write_atomically
-from training.data import Dataset, DataSource
+from training.data import DATA_SOURCES, Dataset, DataSource, usual_epsilon
 from training.device import DeviceChoice, find_device
 from training.networks.architectures import Network, build
-from training.objectives import count_correct
+from training.objectives import OBJECTIVES, count_correct
 from training.progress import progress_bar
-from training.recipes import Noise, Recipe
+from training.recipes import RECIPES, Noise, Recipe
 from training.run import Run, RunError
+from training.schedules import SCHEDULES
 
 # Below so many pixels a step, threads wait for one another longer than they work.
 _WORTH_THREADS = 2**15
@@ -245,8 +246,22 @@ def _claim_directory(
         return
     if source is not None:
         wanted |= {"test": source.load("test").origin(), "source": source.to_dict()}
+    wanted["epsilon"] = recipe.objective.radius or usual_epsilon(wanted)
+    if plugins := _plugins(recipe, source):
+        wanted["plugins"] = plugins
     run.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(run.directory / "recipe.json", json.dumps(wanted, indent=2).encode())
+
+
+def _plugins(recipe: Recipe, source: DataSource | None) -> list[str]:
+    """Returns the plugins without which the run cannot be trained again."""
+    added_by = {
+        RECIPES.plugin_of(recipe.name),
+        OBJECTIVES.plugin_of(type(recipe.objective).__name__),
+        SCHEDULES.plugin_of(type(recipe.schedule).__name__),
+        None if source is None else DATA_SOURCES.plugin_of(source.kind),
+    }
+    return sorted(name for name in added_by if name is not None)
 
 
 def _finish_epoch(run: Run, line: dict[str, Any], state: dict[str, Tensor]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.attacks.catalogue import ATTACKS
+from model.attacks.settings import AttackSettings, Norm
 from model.package import Label, ModelPackage, read_package
 from model.package_directory import newest_package
 from service.codecs.preprocessing import (
@@ -87,6 +88,13 @@ class Model:
         """Height and width of the network's images, in pixels."""
         return self._engine.size
 
+    @property
+    def epsilon(self) -> float:
+        """Radius of the L-inf ball that the model was trained for, or is usually judged at."""
+        from training.data import epsilon_of
+
+        return epsilon_of(self.package.manifest.training or {})
+
     def predict(self, image: ImageLike, *, preprocess: bool = False, level: float = _LEVEL) -> Prediction:
         """Says what an image shows.
 
@@ -119,7 +127,7 @@ class Model:
     def certify(
         self,
         image: ImageLike,
-        epsilon: float,
+        epsilon: float | None = None,
         label: Label | None = None,
         *,
         bound: "BoundName" = "interval",
@@ -131,7 +139,7 @@ class Model:
 
         Args:
             image: As for `predict`.
-            epsilon: Radius of the L-inf ball.
+            epsilon: Radius of the L-inf ball; default: the model's own.
             label: The label to certify; default: what the model says.
             bound: The tightest bound to try: "interval", "linear" or "milp".
             radius: Whether to look for the largest radius that interval bounds certify.
@@ -146,14 +154,15 @@ class Model:
 
         original = self.predict(image, preprocess=preprocess)
         policy = SearchPolicy(bound, radius=radius, seconds=seconds)
-        return self._robustness.certify(original, label, epsilon, policy)
+        within = self.epsilon if epsilon is None else epsilon
+        return self._robustness.certify(original, label, within, policy)
 
     def attack(
         self,
         image: ImageLike,
-        attack: AttackName = "pgd",
+        attack: str = "pgd",
         *,
-        epsilon: float,
+        epsilon: float | None = None,
         label: Label | None = None,
         norm: Norm = "linf",
         steps: int | None = None,
@@ -167,7 +176,7 @@ class Model:
         Args:
             image: As for `predict`.
             attack: Which attack (docs/api.md lists them).
-            epsilon: Radius of the ball.
+            epsilon: Radius of the ball; default, for linf: the model's own.
             label: The true label; default: what the model says.
             norm: Of the ball.
             steps: Iterations; for square, queries. Default: the attack's own.
@@ -177,11 +186,16 @@ class Model:
             preprocess: As for `predict`.
 
         Raises:
-            ValueError: As for `predict`, or the model does not know the label.
+            ValueError: As for `predict`, or there is no such attack, or the model does not know the label.
             ModuleNotFoundError: torch, foolbox or pyautoattack is not installed.
         """
+        if attack not in ATTACKS:
+            raise ValueError(f"There is no attack {attack!r}; there are {', '.join(ATTACKS)}.")
         original = self.predict(image, preprocess=preprocess)
-        settings = AttackSettings(attack, norm, epsilon, steps, restarts, seed=seed)
+        if epsilon is None and norm != "linf":
+            raise ValueError("The model's own epsilon is one of the L-inf ball: name one for another norm.")
+        within = self.epsilon if epsilon is None else epsilon
+        settings = AttackSettings(attack, norm, within, steps, restarts, seed=seed)
         return self._robustness.attack(original, label, settings, queries, self._prediction_of_found)
 
     @cached_property

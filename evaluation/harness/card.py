@@ -8,7 +8,7 @@ import numpy as np
 from evaluation.harness.checks import Check, run_checks
 from evaluation.harness.measurements import Flags, Measurement, Measurements, broken_by_any
 from evaluation.harness.reliability import reliability
-from evaluation.harness.suite import AUTO, CERTIFIED_EPSILONS, Attack, auto_members
+from evaluation.harness.suite import AUTO, Attack, auto_members, certified_epsilons
 
 
 def card_results(measurements: Measurements, classes: int, further_checks: list[Check]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _certified(measurements: Measurements) -> list[dict[str, Any]]:
             "milliseconds_an_image": round(1000 * one.seconds / len(one.withstood), 3),
         }
         for epsilon, one in sorted(measurements.certificates().items())
-        if epsilon in {*CERTIFIED_EPSILONS, measurements.epsilon}
+        if epsilon in {*certified_epsilons(measurements.epsilon), measurements.epsilon}
     ]
 
 

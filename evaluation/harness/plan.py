@@ -26,15 +26,21 @@ _AGREEMENT = 1e-5
 
 
 def plan_suite(
-    model: EvaluatedModel, epsilon: float = 0.3, names: Sequence[str] = (), trust_certificates: bool = False
+    model: EvaluatedModel,
+    epsilon: float | None = None,
+    names: Sequence[str] = (),
+    trust_certificates: bool = False,
 ) -> Suite:
     """Returns what to measure of a model: everything that can be, or some attacks by name.
+
+    Without an epsilon it is the model's own.
 
     Raises:
         TrainingError: There is no such attack, or not for this network.
     """
     smooth = model.white_box is not None or hasattr(model.network, "surrogate")
-    suite = full_suite(epsilon, len(model.labels), model.white_box is not None, smooth)
+    radius = model.epsilon if epsilon is None else epsilon
+    suite = full_suite(radius, len(model.labels), model.white_box is not None, smooth)
     suite = suite.only(names) if names else suite
     return replace(suite, trust_certificates=trust_certificates)
 

@@ -18,11 +18,11 @@ from evaluation.harness.suite import BLACK_BOX, EXPENSIVE, Attack, Certificate, 
 from model.attacks import registry
 from model.attacks.ball import Ball
 from model.attacks.budget import margins
+from model.attacks.catalogue import ATTACKS
 from model.attacks.unsaturated import Unsaturated
 from model.frozen import FrozenNetwork
+from model.plugins import load_plugin, loaded_plugins
 from model.verification.verify import Verifier
-
-_BY_GRADIENT = frozenset({"fgsm", "pgd", "apgd", "apgd-t", "fab"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Job:
         classes: (N,) the true class indices.
         starts: Where decision-based attacks start, like `images`.
         trust_certificates: Whether a certified image need not be attacked by an expensive attack.
+        plugins: What the process that does the job has to load.
     """
 
     entry: SuiteEntry
@@ -61,6 +62,7 @@ class Job:
     classes: Tensor
     starts: Tensor | None = None
     trust_certificates: bool = False
+    plugins: list[str] = field(default_factory=loaded_plugins)
 
     @property
     def name(self) -> str:
@@ -87,6 +89,8 @@ class ShardResult:
 
 def run_shard(job: Job) -> ShardResult:
     """Does one job, on one thread."""
+    for plugin in job.plugins:
+        load_plugin(plugin)
     started = time.process_time()
     with one_thread():
         if isinstance(job.entry, Certificate):
@@ -117,7 +121,7 @@ def _attack(job: Job, attack: Attack, started: float) -> ShardResult:
 def _target(job: Job, attack: Attack, fastest: nn.Module, chosen: Tensor) -> registry.Target:
     images, classes = job.images[chosen], job.classes[chosen]
     network = fastest if attack.kind in BLACK_BOX else job.backends.network
-    if attack.settings.attack in _BY_GRADIENT:
+    if ATTACKS[attack.settings.attack].scaled_logits:
         network = Unsaturated(network, images, classes)
     starts = None if job.starts is None else job.starts[chosen]
     return registry.Target(network, images, classes, lambda _images, _classes: starts, job.backends.white_box)

@@ -7,6 +7,7 @@ images, the settings, the libraries, and the source of the attacks. One with ano
 import hashlib
 import inspect
 import json
+import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 import model
 from evaluation.harness import shard
 from evaluation.harness.shard import Job, ShardResult
+from evaluation.harness.suite import Attack
+from model.attacks.catalogue import ATTACKS
 from model.package import write_atomically
 
 _LIBRARIES = ("torch", "numpy", "onnxruntime", "foolbox", "pyautoattack")
@@ -70,7 +73,8 @@ class ShardCache:
         tensors = [job.images, job.classes, *([job.starts] if job.starts is not None else [])]
         settings = json.dumps([asdict(job.entry), job.trust_certificates], sort_keys=True)
         graph = hashlib.sha256(job.backends.graph or b"").hexdigest()
-        pieces = [self.network_digest, graph, settings, _code_digest(), *map(_digest_of_tensor, tensors)]
+        code = _code_digest() + _source_of_plugin(job)
+        pieces = [self.network_digest, graph, settings, code, *map(_digest_of_tensor, tensors)]
         return hashlib.sha256("\n".join(pieces).encode()).hexdigest()
 
 
@@ -95,6 +99,12 @@ def _source(kind: type[Any]) -> str:
 def _digest_of_tensor(value: Tensor) -> str:
     content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
     return hashlib.sha256(repr(tuple(value.shape)).encode() + content).hexdigest()
+
+
+def _source_of_plugin(job: Job) -> str:
+    """Returns the source of an attack that is not the project's own: what is in model/ counts already."""
+    added = ATTACKS.added().get(job.entry.settings.attack) if isinstance(job.entry, Attack) else None
+    return "" if added is None else inspect.getsource(sys.modules[added.run.__module__])
 
 
 @cache

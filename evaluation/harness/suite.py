@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from model.attacks.catalogue import ATTACKS
 from model.attacks.registry import autoattack_members
 from model.attacks.settings import AttackSettings
 from training.errors import TrainingError
 
-CERTIFIED_EPSILONS = (0.1, 0.2, 0.3)
-CURVE_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 CURVE_ATTACKS = ("pgd-40", "apgd-ce")
 CURVE_SAMPLE = 300
 BOUNDARY_SAMPLE = 100
@@ -20,7 +19,6 @@ AUTO = "auto"
 # A certificate may stand in for these; the others are cheap and run on every image as a cross-check.
 EXPENSIVE = frozenset({"pgd-100x10", "apgd-t", "fab-t", "square", "bpda", "movable"})
 BLACK_BOX = frozenset({"square", "boundary"})
-NEED_WHITE_BOX = frozenset({"movable"})
 
 
 Role = Literal["row", "curve", "unbounded"]
@@ -102,20 +100,21 @@ class Suite:
 def rows(epsilon: float) -> dict[str, Attack]:
     """Returns every attack that can be a row of a card, by name."""
 
-    def row(name: str, settings: AttackSettings, sample_size: int | None = None) -> Attack:
-        return Attack(name, replace(settings, epsilon=epsilon), sample_size)
+    def row(name: str, attack: str, sample_size: int | None = None, **settings: Any) -> Attack:  # noqa: ANN401
+        return Attack(name, AttackSettings(attack, "linf", epsilon, **settings), sample_size)
 
     attacks = [
-        row("fgsm", AttackSettings("fgsm")),
-        row("pgd-40", AttackSettings("pgd", epsilon=epsilon)),
-        row("pgd-100x10", AttackSettings("pgd", steps=100, restarts=10, step_size=round(epsilon / 10, 6))),
-        row("apgd-ce", AttackSettings("apgd")),
-        row("apgd-t", AttackSettings("apgd-t")),
-        row("fab-t", AttackSettings("fab")),
-        row("square", AttackSettings("square")),
-        row("bpda", AttackSettings("bpda", restarts=2)),
-        row("movable", AttackSettings("movable", restarts=2)),
-        row("boundary", AttackSettings("boundary"), BOUNDARY_SAMPLE),
+        row("fgsm", "fgsm"),
+        row("pgd-40", "pgd"),
+        row("pgd-100x10", "pgd", steps=100, restarts=10, step_size=round(epsilon / 10, 6)),
+        row("apgd-ce", "apgd"),
+        row("apgd-t", "apgd-t"),
+        row("fab-t", "fab"),
+        row("square", "square"),
+        row("bpda", "bpda", restarts=2),
+        row("movable", "movable", restarts=2),
+        row("boundary", "boundary", BOUNDARY_SAMPLE),
+        *(row(name, name) for name in ATTACKS.added()),
     ]
     return {attack.name: attack for attack in attacks}
 
@@ -135,13 +134,25 @@ def full_suite(epsilon: float, classes: int, white_box: bool, smooth: bool) -> S
         white_box: Whether certificates and attacks can look inside.
         smooth: Whether there is a surrogate with smooth gradients.
     """
-    left_out = {name for name in NEED_WHITE_BOX if not white_box}
+    possible = rows(epsilon)
+    inside = {name for name, row in possible.items() if ATTACKS[row.settings.attack].white_box_only}
+    left_out = set() if white_box else inside
     left_out |= set() if smooth else {"bpda"}
     left_out |= {"apgd-t"} - set(autoattack_members(classes))
-    attacks = [attack for name, attack in rows(epsilon).items() if name not in left_out]
-    certified = sorted({0.0, epsilon, *CERTIFIED_EPSILONS, *CURVE_EPSILONS})
+    attacks = [attack for name, attack in possible.items() if name not in left_out]
+    certified = sorted({0.0, epsilon, *certified_epsilons(epsilon), *curve_epsilons(epsilon)})
     certificates = [Certificate(e) for e in certified] if white_box else []
-    return Suite(epsilon, classes, (*certificates, *attacks, *_curves(), *_unbounded()))
+    return Suite(epsilon, classes, (*certificates, *attacks, *_curves(epsilon), *_unbounded()))
+
+
+def certified_epsilons(epsilon: float) -> tuple[float, ...]:
+    """Returns the radii at which certificates are counted: a third, two thirds, and the whole."""
+    return tuple(round(epsilon * thirds / 3, 4) for thirds in (1, 2, 3))
+
+
+def curve_epsilons(epsilon: float) -> list[float]:
+    """Returns the radii of curves of accuracy: sixths of one, up to ten of them but below 1."""
+    return sorted({radius for sixths in range(1, 11) if (radius := round(epsilon * sixths / 6, 4)) < 1})
 
 
 def is_row(entry: SuiteEntry) -> bool:
@@ -149,11 +160,11 @@ def is_row(entry: SuiteEntry) -> bool:
     return isinstance(entry, Attack) and entry.role == "row"
 
 
-def _curves() -> list[Attack]:
+def _curves(epsilon: float) -> list[Attack]:
     return [
-        Attack(f"{name}@{epsilon:g}", rows(epsilon)[name].settings, CURVE_SAMPLE, "curve")
+        Attack(f"{name}@{radius:g}", rows(radius)[name].settings, CURVE_SAMPLE, "curve")
         for name in CURVE_ATTACKS
-        for epsilon in CURVE_EPSILONS
+        for radius in curve_epsilons(epsilon)
     ]
 
 

@@ -1,22 +1,26 @@
 """The sections of charts: what was measured of every network, and how the networks learned."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evaluation.harness.suite import certified_epsilons
 from evaluation.report import charts
 from evaluation.report.cards import (
     ABLATIONS,
     BASELINES,
     Card,
     Cards,
+    by_radius,
     certificates,
     certified,
     certified_curve,
     has_masked_gradients,
     precision_at_80_recall,
+    radius_of,
     worst_case,
 )
 from evaluation.report.page import NOTHING, Figure, Section, left_out, names_of, number, percent, table
-from evaluation.report.tables import RADII, no_cards, worst
+from evaluation.report.tables import no_cards, worst
 
 
 def proved(cards: Cards) -> Section:
@@ -25,43 +29,53 @@ def proved(cards: Cards) -> Section:
     shown = {n: c for n, c in cards.of_kind("whitebox").items() if c.get("certified")}
     if not shown:
         return Section(title, [no_cards(cards)])
-    radius = RADII[-1]
+    words = (
+        "Attacks give an upper bound of the robust accuracy, certificates a lower one; the images between "
+        "them are undecided. Intervals bound every image; the exact stage (attacks, linear bounds, HiGHS) "
+        "takes those that intervals leave open, where it was run."
+    )
+    groups = by_radius(shown)
+    parts: list[str | Figure] = [words]
+    for radius, group in groups.items():
+        file = f"proved-{radius:g}.svg" if len(groups) > 1 else "proved.svg"
+        parts += _proved_within(radius, group, file)
+    return Section(title, parts)
+
+
+def _proved_within(radius: float, shown: Mapping[str, Card], file: str) -> Sequence[str | Figure]:
+    least = certified_epsilons(radius)[0]
     bars = {
         name: {
             "clean": card["clean"]["accuracy"],
-            f"proved, {RADII[0]}": certified(card, RADII[0]),
-            f"withstand the attacks, {radius}": worst_case(card),
-            f"proved, {radius}": certified(card, radius),
+            f"proved, {least:g}": certified(card, least),
+            f"withstand the attacks, {radius:g}": worst_case(card),
+            f"proved, {radius:g}": certified(card, radius),
         }
         for name, card in shown.items()
     }
-    rows = [_gap_row(name, card, radius) for name, card in shown.items()]
-    words = (
-        "Attacks give an upper bound of the robust accuracy, certificates a lower one; the digits between "
-        "them are undecided. Intervals bound every digit; the exact stage (attacks, linear bounds, HiGHS) "
-        "takes those that intervals leave open, where it was run."
-    )
-    by = ("proved by intervals", "ms a digit", "proved with the exact stage", "ms a digit")
-    head = [f"network, radius {radius}", "withstand", *by, "undecided"]
+    by = ("proved by intervals", "ms an image", "proved with the exact stage", "ms an image")
+    head = [f"network, radius {radius:g}", "withstand", *by, "undecided"]
     named = names_of("Accuracy, clean, attacked and proved,", shown)
-    figure = Figure("proved.svg", named, bars, charts.proved_and_attacked)
-    return Section(title, [words, figure, table(head, rows)])
+    rows = [_gap_row(name, card, radius) for name, card in shown.items()]
+    return [Figure(file, named, bars, charts.proved_and_attacked), table(head, rows)]
 
 
 def by_epsilon(cards: Cards) -> Section:
     """Accuracy against epsilon, a panel a network."""
     title = "Accuracy against epsilon"
-    lines = {
-        name: _lines_by_epsilon(card)
+    lines: dict[str, dict[str, Any]] = {
+        name: {"radius": radius_of(card), "lines": _lines_by_epsilon(card)}
         for name, card in cards.of_kind("whitebox", "baseline", "ablation").items()
         if card.get("accuracy_by_epsilon")
     }
     if not lines:
         return Section(title, [no_cards(cards)])
-    counts = sorted({line["count"] for of_one in lines.values() for line in of_one if "count" in line})
-    digits = " or ".join(f"{count:,}" for count in counts)
+    counts = sorted(
+        {line["count"] for of_one in lines.values() for line in of_one["lines"] if "count" in line}
+    )
+    images = " or ".join(f"{count:,}" for count in counts)
     words = (
-        f"Each point on {digits} digits. The line at 0.3 is the radius of the tables. Certified: what any "
+        f"Each point on {images} images. The vertical line is the radius of the tables. Certified: what any "
         "bound proves at that radius or a larger one, whose proofs hold in every smaller ball."
     )
     figure = Figure("by-epsilon.svg", names_of(title, lines), lines, charts.accuracy_by_epsilon)
@@ -86,6 +100,7 @@ def reliability(cards: Cards) -> Section:
     }
     if not found:
         return Section(title, [no_cards(cards)])
+    radii = " or ".join(f"{radius:g}" for radius in by_radius({name: cards.models[name] for name in found}))
     kinds = {"white-box networks": ("whitebox",), "baselines": ("baseline",)}
     data = {
         kind: {_marked(cards, n): _points(found[n]) for n in cards.of_kind(*members) if n in found}
@@ -93,8 +108,8 @@ def reliability(cards: Cards) -> Section:
         if any(n in found for n in cards.of_kind(*members))
     }
     words = (
-        f"Every digit after {next(iter(found.values()))['attack']} at 0.3; the most confident answers are "
-        "kept. Precision: how many of those kept are right. Recall: how many of all digits are kept and "
+        f"Every image after {next(iter(found.values()))['attack']} at {radii}; the most confident answers "
+        "are kept. Precision: how many of those kept are right. Recall: how many of all images are kept and "
         "right; it ends at the accuracy under attack."
     )
     rows = [[_marked(cards, name), percent(precision_at_80_recall(cards.models[name]))] for name in found]
@@ -108,8 +123,13 @@ def learning(cards: Cards) -> Section:
     title = "Learning curves"
     if not cards.metrics:
         missing = f"no *.metrics.jsonl in {cards.directory}"
-        copy = f"cp runs/paper-0/metrics.jsonl {cards.directory}/mnist-3v5-seed-0.metrics.jsonl"
-        return Section(title, [left_out(missing, ["whitebox train --recipe paper --seed 0", copy])])
+        if cards.of_others:
+            name = cards.first()
+            copies = [f"cp {cards.target(name)}/metrics.jsonl {cards.directory}/{name}.metrics.jsonl"]
+        else:
+            copy = f"cp runs/paper-0/metrics.jsonl {cards.directory}/mnist-3v5-seed-0.metrics.jsonl"
+            copies = ["whitebox train --recipe paper --seed 0", copy]
+        return Section(title, [left_out(missing, copies)])
     compared = {
         words: runs
         for words, group in (("baselines", BASELINES), ("ablations", ABLATIONS))

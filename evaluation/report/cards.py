@@ -106,9 +106,18 @@ class Cards:
                 groups.setdefault(match["group"], {})[int(match["seed"])] = card
         return groups
 
+    @property
+    def of_others(self) -> bool:
+        """Whether they are cards of other networks than the project's own, of which nothing is expected."""
+        return bool(self.models) and not any(one.name in self.models for one in EXPECTED)
+
     def missing(self, expected: Iterable[Expected]) -> list[Expected]:
-        """Returns those that have no card."""
-        return [one for one in expected if one.name not in self.models]
+        """Returns those that have no card, on the page of the project's own networks."""
+        return [] if self.of_others else [one for one in expected if one.name not in self.models]
+
+    def first(self) -> str:
+        """Returns the name that stands for all in a hint."""
+        return next(iter(self.models)) if self.of_others else EXPECTED[0].name
 
     def command(self, name: str) -> str:
         """Returns the command that makes the card of a network, its training included if not shipped."""
@@ -190,7 +199,7 @@ def _json(path: Path) -> Any:  # noqa: ANN401
 
 
 def is_partial(card: Card) -> bool:
-    """Tells whether only the first digits of a set were measured (`--limit`)."""
+    """Tells whether only the first images of a set were measured (`--limit`)."""
     return ", first " in card["data"]["source"]
 
 
@@ -221,8 +230,25 @@ def ran_whole_suite(card: Card) -> bool:
 
 
 def worst_case(card: Card) -> float | None:
-    """Returns the share of digits that withstood every attack that was run."""
+    """Returns the share of images that withstood every attack that was run."""
     return card["worst_case"]["robust_accuracy"] if "worst_case" in card else None
+
+
+def radius_of(card: Card) -> float | None:
+    """Returns the radius that a network was judged at: the attacks' or else the largest that proofs have."""
+    if "worst_case" in card:
+        return float(card["worst_case"]["epsilon"])
+    return max((one["epsilon"] for one in card.get("certified", [])), default=None)
+
+
+def by_radius(cards: Mapping[str, Card]) -> dict[float, dict[str, Card]]:
+    """Returns the cards by the radius they were judged at; those at none stand with the first ones."""
+    radii = list(dict.fromkeys(radius for card in cards.values() if (radius := radius_of(card)) is not None))
+    groups: dict[float, dict[str, Card]] = {radius: {} for radius in radii or [0.0]}
+    for name, card in cards.items():
+        radius = radius_of(card)
+        groups[next(iter(groups)) if radius is None else radius][name] = card
+    return groups
 
 
 def certificates(card: Card, epsilon: float) -> dict[str, Card]:
@@ -231,7 +257,7 @@ def certificates(card: Card, epsilon: float) -> dict[str, Card]:
 
 
 def certified(card: Card, epsilon: float) -> float | None:
-    """Returns the share of digits that provably withstand every attack within epsilon, None if not measured.
+    """Returns the share of images that provably withstand every attack within epsilon, None if not measured.
 
     A proof for a ball holds for every smaller one: what any bound proves at epsilon or beyond counts.
     """

@@ -46,26 +46,27 @@ def two_steps(data: Any, source: str) -> bytes:  # noqa: ANN401 (JSON)
             axes.plot(step["x"], step["after"]["y"], "-", color="0", label="after")
             for threshold in step["after"]["thresholds"]:
                 axes.axvline(threshold, color="0.4", linestyle=":", linewidth=1)
-            low, high = step["after"]["thresholds"]
-            axes.set(title=f"{title}: thresholds {low:.3f}, {high:.3f}", xlabel="pixel", yticks=[-1, 0, 1])
-            axes.set_yticklabels(["OFF", "MEH", "ON"])
+            thresholds = [f"{threshold:.3f}" for threshold in step["after"]["thresholds"]]
+            axes.set(title=f"{title}: thresholds {', '.join(thresholds)}", xlabel="pixel", yticks=[-1, 0, 1])
+            axes.set_yticklabels(["OFF", "MEH" if len(thresholds) == 2 else "0", "ON"])
             axes.legend(loc="lower right")
         _one_y_axis(panels)
         return _svg(figure, source)
 
 
 def accuracy_by_epsilon(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws a panel for each network; data: {title: [{"attack", "points", ...}]}."""
-    names = list(dict.fromkeys(line["attack"] for lines in data.values() for line in lines))
+    """Draws a panel for each network; data: {title: {"radius", "lines": [{"attack", "points", ...}]}}."""
+    names = list(dict.fromkeys(line["attack"] for one in data.values() for line in one["lines"]))
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(len(data), min(len(data), 3), height=2.2)
         drawn = {}
-        for axes, (title, lines) in zip(panels, data.items(), strict=True):
-            for line in lines:
+        for axes, (title, one) in zip(panels, data.items(), strict=True):
+            for line in one["lines"]:
                 points = sorted((point["epsilon"], 100 * point["accuracy"]) for point in line["points"])
                 style = _line(names.index(line["attack"]))
                 (drawn[line["attack"]],) = axes.plot(*zip(*points, strict=True), **style)
-            axes.axvline(0.3, color="0.6", linewidth=0.8)
+            if one["radius"] is not None:
+                axes.axvline(one["radius"], color="0.6", linewidth=0.8)
             axes.set(title=title, ylim=(-4, 104))
         figure.supxlabel("epsilon (L-inf)", fontsize="medium")
         figure.supylabel("accuracy, %", fontsize="medium")
@@ -104,7 +105,7 @@ def proved_and_attacked(data: Any, source: str) -> bytes:  # noqa: ANN401
             labels = [f"{h:.1f}" if is_known else "–" for h, is_known in zip(heights, known, strict=True)]  # noqa: RUF001
             axes.bar_label(bars, labels, fontsize=7.5, padding=1)
         middle = 0.4 - width / 2
-        axes.set(ylim=(0, 108), ylabel="test digits, %")
+        axes.set(ylim=(0, 108), ylabel="test images, %")
         axes.set_xticks([group + middle for group in range(len(data))], list(data))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names))
         axes.set_axisbelow(True)
@@ -136,7 +137,7 @@ def learning(data: Any, source: str) -> bytes:  # noqa: ANN401
 
 
 def learning_compared(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws loss and accuracy on validation digits; data: {kind: {run: [epochs]}}, a line a run."""
+    """Draws loss and accuracy on validation images; data: {kind: {run: [epochs]}}, a line a run."""
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(2 * len(data), 2, height=2.6)
         for row, (kind, runs) in enumerate(data.items()):

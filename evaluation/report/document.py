@@ -35,6 +35,8 @@ _SECTIONS = (
     tables.training_log,
     provenance.provenance,
 )
+# They compare the project's own networks with what was asked of these.
+_OF_THE_PROJECT = (paper_comparison.goals, paper_comparison.paper, tables.training_log)
 _FIGURES_DIRECTORY = "pictures"
 
 
@@ -86,7 +88,9 @@ def make_report(cards_directory: Path, page: Path) -> Report:
     """
     cards = read_cards(cards_directory)
     figures_directory = cards_directory.parent / _FIGURES_DIRECTORY
-    sections = [section(cards) for section in _SECTIONS]
+    left_out = _OF_THE_PROJECT if cards.of_others else ()
+    made = [section(cards) for section in _SECTIONS if section not in left_out]
+    sections = [section for section in made if section.parts]
     place = Path(os.path.relpath(figures_directory, page.parent)).as_posix()
     contents = "\n".join(f"- [{section.title}](#{_anchor(section.title)})" for section in sections)
     parts = [_heading(cards, page), contents, *(_markdown(section, place) for section in sections)]
@@ -99,7 +103,7 @@ def _heading(cards: Cards, page: Path) -> str:
     return (
         "# Results\n\n"
         f"Made by `whitebox report` from the [cards](report.md) in `{place}` alone; do not edit. A card "
-        "holds what was measured of one network, with digits, settings, code and machine; the commands "
+        "holds what was measured of one network, with images, settings, code and machine; the commands "
         "stand [at the end](#how-it-was-measured). `whitebox report --check` tells whether this page "
         "is what the cards give."
     )

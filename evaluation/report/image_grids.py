@@ -1,4 +1,4 @@
-"""Grids of small images: kernels, shapes, poses, and digits as the layers see them.
+"""Grids of small images: kernels, shapes, poses, and images as the layers see them.
 
 Black is the lowest value, white the highest; where a value has a sign, the middle grey is zero.
 """
@@ -82,7 +82,7 @@ def logical_rows(data: Any, source: str) -> bytes:  # noqa: ANN401
 
 
 def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws each digit as each layer sees it; data: {"digits", "shapes", "config"}."""
+    """Draws each image as each layer sees it; data: {"digits", "shapes", "config"}."""
     posed = _posed(data["shapes"], data["config"])
     rows, labels = [], []
     for digit in data["digits"]:
@@ -102,7 +102,7 @@ def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
             f"is {digit['label']}, {verdict}\n{answer['label']}: {number(answer['logit'], 2)}\n"
             f"{other['label']}: {number(other['logit'], 2)}"
         )
-    columns = ["digit", "two-step", "bright map", "shape of\nanswer", "shape of\nrunner-up",
+    columns = ["image", "two-step", "bright map", "shape of\nanswer", "shape of\nrunner-up",
                "pixels add\nto answer", "pixels add\nto runner-up"]  # fmt: skip
     return _image_grid(rows, source, scale=3, row_labels=labels, column_labels=columns)
 
@@ -119,7 +119,7 @@ def explanation(data: Any, source: str) -> bytes:  # noqa: ANN401
 
 
 def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws digits above what was changed and the mistake that came of it; data: {"digits"}."""
+    """Draws images above what was changed and the mistake that came of it; data: {"digits"}."""
     digits = data["digits"]
     images = [np.asarray(digit["image"]) for digit in digits]
     found = [np.asarray(digit["nearest_mistake"]["image"]) for digit in digits]
@@ -133,7 +133,7 @@ def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
         [images, changes, found],
         source,
         scale=_scale(len(digits), len(images[0]), largest=3),
-        row_labels=["digit", "change", "mistake"],
+        row_labels=["image", "change", "mistake"],
         column_labels=columns,
     )
 

@@ -10,6 +10,7 @@ from evaluation.report import charts, image_grids
 from evaluation.report.cards import SHIPPED, Card, Cards
 from evaluation.report.page import Figure, Section, left_out, names_of, number, table
 from evaluation.report.paper_comparison import own_and_others
+from model.package import Label
 
 _FEW_CLASSES = 4
 _OF_EACH_CLASS = 2
@@ -86,7 +87,7 @@ def bases(cards: Cards) -> Section:
 def poses(cards: Cards) -> Section:
     """Every shape in all of its poses."""
     words = (
-        "Every shape (a row: the digit it speaks for, and its number) in its learned poses, what is matched "
+        "Every shape (a row: the class it speaks for, and its number) in its learned poses, what is matched "
         f"with the bright map; of more than {image_grids.MOST_POSES} poses, {image_grids.MOST_POSES} evenly "
         "chosen."
     )
@@ -120,12 +121,12 @@ def logical_rows(cards: Cards) -> Section:
 
 
 def layers(cards: Cards) -> Section:
-    """Some digits as each layer sees them."""
+    """Some images as each layer sees them."""
     words = (
-        "The first test digits of each class, and the first that is misread. Left of the pictures are the "
+        "The first test images of each class, and the first that is misread. Left of the pictures are the "
         "two largest logits; the last two columns add up to them."
     )
-    return _each(cards, "Digits as each layer sees them", words, "layers", _layers_data, image_grids.layers)
+    return _each(cards, "Images as each layer sees them", words, "layers", _layers_data, image_grids.layers)
 
 
 def nearest_mistakes(cards: Cards) -> Section:
@@ -134,7 +135,7 @@ def nearest_mistakes(cards: Cards) -> Section:
         f"{n:,}" for n in sorted({one["boundary"]["steps"] for one in cards.introspections.values()})
     )
     words = (
-        f"What the Boundary attack (Brendel 2018; {steps} steps from the nearest digit "
+        f"What the Boundary attack (Brendel 2018; {steps} steps from the nearest image "
         "of another class) leaves of a change that still turns the answer; it knows no epsilon. White was "
         "lightened, black darkened."
     )
@@ -168,9 +169,9 @@ def _each(
 
 
 def _layers_data(introspection: Card) -> dict[str, Any]:
-    """Returns the digits that are shown layer by layer: few of each class, and every misread one."""
+    """Returns the images that are shown layer by layer: few of each class, and every misread one."""
     keys = ("label", "image", "two_step", "bright", "claims")
-    of_class: dict[int, int] = {}
+    of_class: dict[Label, int] = {}
     digits = []
     for digit in introspection["digits"]:
         of_class[digit["label"]] = of_class.get(digit["label"], 0) + 1
@@ -185,7 +186,8 @@ def _no_introspections(title: str, cards: Cards) -> Section:
 
 
 def _missing_introspections(cards: Cards) -> list[str]:
-    missing = [one.name for one in SHIPPED if one.name not in cards.introspections]
+    known = cards.of_kind("whitebox") if cards.of_others else [one.name for one in SHIPPED]
+    missing = [name for name in known if name not in cards.introspections]
     if not missing:
         return []
     names = ", ".join(f"{name}.inside.json" for name in missing)

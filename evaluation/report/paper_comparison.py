@@ -77,7 +77,7 @@ class Goal:
         if reached is None:
             return [self.card, self.words, asked, NOTHING, "not measured"]
         if card is not None and is_partial(card):
-            return [self.card, self.words, asked, self.shown(reached), "not on all digits"]
+            return [self.card, self.words, asked, self.shown(reached), "not on all images"]
         met = reached <= self.asked if self.at_most else reached >= self.asked
         if met and self.reached is worst_case and card is not None and not ran_whole_suite(card):
             return [self.card, self.words, asked, self.shown(reached), "not under all attacks"]
@@ -138,7 +138,7 @@ def paper(cards: Cards) -> Section:
     seeds = cards.seeds().get(MAIN, {})
     columns = seed_values(seeds) if seeds else {}
     averaged = f"mean of {len(seeds)} seeds" if seeds else "mean of seeds"
-    digits = f"; **{card['data']['count']} digits only**" if is_partial(card) else ""
+    digits = f"; **{card['data']['count']} images only**" if is_partial(card) else ""
     rows = [
         ["parameters", "4.8K", _count(_PAPERS_SIZE), _count(card["num_parameters"]),
          signed(card["num_parameters"] - _PAPERS_SIZE, 0), NOTHING],

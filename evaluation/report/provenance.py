@@ -1,15 +1,17 @@
-"""Where every number comes from: digits, code, machine, and the commands that make it again."""
+"""Where every number comes from: images, code, machine, and the commands that make it again."""
 
 from evaluation.report.cards import Card, Cards
 from evaluation.report.page import NOTHING, Section, plain, table
 from evaluation.report.tables import no_cards
+from training.data import is_of_mnist
+from training.recipes import RECIPES
 
 # The first cards do not record how long the exact stage may take for a digit; this is what is usual.
 _EXACT_SECONDS = 60
 
 
 def provenance(cards: Cards) -> Section:
-    """Which digits, code and machine each card comes from, and the command that makes it again."""
+    """Which images, code and machine each card comes from, and the command that makes it again."""
     rows = [
         [
             f"`{name}`",
@@ -28,9 +30,9 @@ def provenance(cards: Cards) -> Section:
         "How it was measured",
         [
             table(
-                ["card", "digits", "SHA-256", "time", "trained by", "measured by"],
+                ["card", "images", "SHA-256", "time", "trained by", "measured by"],
                 rows,
-                words=("digits", "SHA-256", "trained by", "measured by"),
+                words=("images", "SHA-256", "trained by", "measured by"),
             ),
             "Code and machine: " + "; ".join(made) + ".",
             *_read_out_by(cards),
@@ -59,7 +61,11 @@ def _read_out_by(cards: Cards) -> list[str]:
 def _trained_by(card: Card) -> str:
     if not card.get("recipe"):
         return NOTHING
-    return f"`whitebox train --recipe {card['recipe']} --seed {card.get('seed', 0)}`"
+    source = card["data"]["source"].partition(",")[0]
+    data = "" if is_of_mnist(card) else f" --data {source}"
+    name = card["recipe"]
+    recipe = f"--recipe {name}" if name in RECIPES else f"--recipe-file {name}.toml"
+    return f"`whitebox train{data} {recipe} --seed {card.get('seed', 0)}`"
 
 
 def _time(card: Card) -> str:

@@ -1,12 +1,12 @@
 """The sections of tables: what was measured of every network, and how."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, stdev
 
+from evaluation.harness.suite import certified_epsilons
 from evaluation.report.cards import (
     ABLATIONS,
     BASELINES,
-    EXPECTED,
     SEEDS,
     SHIPPED,
     Card,
@@ -14,6 +14,7 @@ from evaluation.report.cards import (
     Expected,
     attack_of,
     attacks_run,
+    by_radius,
     certified,
     has_masked_gradients,
     is_partial,
@@ -25,7 +26,6 @@ from evaluation.report.cards import (
 from evaluation.report.page import NOTHING, Section, left_out, percent, plain, table
 from evaluation.report.training_log import training_log_table
 
-RADII = (0.1, 0.2, 0.3)
 # Attacks in the order of a table, with what a reader may want to know of each; others follow.
 ATTACKS = {
     "fgsm": "one step along the gradient's sign (Goodfellow 2015)",
@@ -36,7 +36,7 @@ ATTACKS = {
     "fab-t": "minimum-norm attack towards each other class (Croce & Hein 2020)",
     "square": "random search with squares, no gradients (Andriushchenko 2020)",
     "boundary": "a random walk to the smallest L2 change, decisions only (Brendel 2018)",
-    "auto": "AutoAttack; with two classes APGD-CE, FAB-T and Square, a digit withstands if it withstands all",
+    "auto": "AutoAttack; with two classes APGD-CE, FAB-T and Square: an image has to withstand all",
     "bpda": "gradients through a smooth surrogate of the network (Athalye 2018)",
     "movable": "ours: greedy, moves only the pixels whose two-step value can change",
 }
@@ -45,36 +45,42 @@ _KINDS = (("whitebox", SHIPPED), ("baseline", BASELINES), ("ablation", ABLATIONS
 
 def models(cards: Cards) -> Section:
     """All networks: accuracy, the worst case over all attacks, what is proved, size."""
-    parts = []
-    if rows := [_model_row(cards, name, card) for name, card in _compared(cards)]:
-        head = ["network", "parameters", "clean", "worst attack, 0.3"]
-        parts = [
-            "Accuracy on MNIST's test digits. *Worst attack*: a digit counts if it is classified right and "
-            "withstands every attack below in the L-inf ball of 0.3; in brackets, where only some of them "
-            "were run. *Proved*: no attack within that radius can succeed, by the best bound taken; a proof "
-            "at a radius counts at every smaller one too. *Gradients masked*: attacks along gradients are "
-            "led astray ([how that is told](#are-gradients-masked)), others would leave less.",
-            table([*head, *(f"proved, {radius}" for radius in RADII)], rows),
-        ]
+    parts: list[str] = []
+    compared = _compared(cards)
+    for radius, group in by_radius(compared).items() if compared else ():
+        radii = certified_epsilons(radius)
+        head = ["network", "parameters", "clean", f"worst attack, {radius:g}"]
+        rows = [_model_row(cards, name, card, radii) for name, card in group.items()]
+        parts.append(table([*head, *(f"proved, {each:g}" for each in radii)], rows))
+    if parts:
+        parts.insert(
+            0,
+            "Accuracy on test images. *Worst attack*: an image counts if it is classified right and "
+            "withstands every attack below in the L-inf ball of that radius; in brackets, where only some of "
+            "them were run. *Proved*: no attack within that radius can succeed, by the best bound taken; a "
+            "proof at a radius counts at every smaller one too. *Gradients masked*: attacks along gradients "
+            "are led astray ([how that is told](#are-gradients-masked)), others would leave less.",
+        )
     return Section("All networks", [*parts, *_missing(cards, [e for _, group in _KINDS for e in group])])
 
 
 def attacks(cards: Cards) -> Section:
     """All networks under each attack."""
-    shown = [(name, card) for name, card in _compared(cards) if card.get("attacks")]
-    names = _attack_names([card for _, card in shown])
-    parts = []
-    if names:
+    shown = {name: card for name, card in _compared(cards).items() if card.get("attacks")}
+    names = _attack_names(list(shown.values()))
+    parts: list[str] = []
+    for radius, group in by_radius(shown).items() if names else ():
         rows = [
             [_marked_title(cards, name), *(_with_count(card, attack) for attack in names), worst(card)]
-            for name, card in shown
+            for name, card in group.items()
         ]
-        parts = [
-            "Accuracy under each attack alone, L-inf 0.3. A number in brackets says on how many digits, "
-            "where it was not on all.",
+        parts += [
+            f"Accuracy under each attack alone, L-inf {radius:g}. A number in brackets says on how many "
+            "images, where it was not on all.",
             table(["network", *names, "all of them"], rows),
-            "\n".join(_settings(name, [card for _, card in shown]) for name in names),
         ]
+    if names:
+        parts.append("\n".join(_settings(name, list(shown.values())) for name in names))
     parts += [*_spared(cards, shown), *_boundary(cards, shown)]
     return Section("Attack by attack", parts or [no_cards(cards)])
 
@@ -92,14 +98,14 @@ def seeds(cards: Cards) -> Section:
 
 def checks(cards: Cards) -> Section:
     """The checks for masked gradients, every failure spelled out."""
-    shown = [(name, card) for name, card in _compared(cards) if card.get("checks")]
+    shown = {name: card for name, card in _compared(cards).items() if card.get("checks")}
     if not shown:
         return Section("Are gradients masked?", [no_cards(cards)])
-    names = list(dict.fromkeys(check["name"] for _, card in shown for check in card["checks"]))
-    rows = [[_title(cards, name), *(_passed(card, check) for check in names)] for name, card in shown]
+    names = list(dict.fromkeys(check["name"] for card in shown.values() for check in card["checks"]))
+    rows = [[_title(cards, name), *(_passed(card, check) for check in names)] for name, card in shown.items()]
     failures = [
         f"- {_title(cards, name)}, {check['name']}: {check['detail']}"
-        for name, card in shown
+        for name, card in shown.items()
         for check in card["checks"]
         if not check["passed"]
     ]
@@ -122,15 +128,15 @@ def training_log(cards: Cards) -> Section:
     return Section(title, training_log_table(cards.training_log))
 
 
-def _compared(cards: Cards) -> list[tuple[str, Card]]:
-    return [item for kind, _ in _KINDS for item in cards.of_kind(kind).items()]
+def _compared(cards: Cards) -> dict[str, Card]:
+    return {name: card for kind, _ in _KINDS for name, card in cards.of_kind(kind).items()}
 
 
 def _title(cards: Cards, name: str) -> str:
     card = cards.models[name]
     words = card.get("title") or name
     title = name if words == name or card["kind"] == "whitebox" else f"{words} (`{name}`)"
-    return f"{title} (**{card['data']['count']} digits only**)" if is_partial(card) else title
+    return f"{title} (**{card['data']['count']} images only**)" if is_partial(card) else title
 
 
 def _marked_title(cards: Cards, name: str) -> str:
@@ -138,13 +144,13 @@ def _marked_title(cards: Cards, name: str) -> str:
     return _title(cards, name) + marked
 
 
-def _model_row(cards: Cards, name: str, card: Card) -> list[str]:
+def _model_row(cards: Cards, name: str, card: Card, radii: Sequence[float]) -> list[str]:
     return [
         _marked_title(cards, name),
         f"{card['num_parameters']:,}",
         percent(card["clean"]["accuracy"]),
         worst(card),
-        *(percent(certified(card, radius)) for radius in RADII),
+        *(percent(certified(card, radius)) for radius in radii),
     ]
 
 
@@ -176,16 +182,18 @@ def _settings(name: str, shown: Sequence[Card]) -> str:
     return f"- {name}: {ATTACKS.get(name, name)}" + (f"; {', '.join(said)}" if said else "")
 
 
-def _spared(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
+def _spared(cards: Cards, shown: Mapping[str, Card]) -> list[str]:
     names = [
-        _title(cards, n) for n, card in shown if any(a.get("certified_instead") for a in card["attacks"])
+        _title(cards, n)
+        for n, card in shown.items()
+        if any(a.get("certified_instead") for a in card["attacks"])
     ]
-    spared = "Spared some expensive attacks on digits whose certificate proves that no attack can turn them: "
+    spared = "Spared some expensive attacks on images whose certificate proves that no attack can turn them: "
     return [spared + ", ".join(names) + "."] if names else []
 
 
-def _boundary(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
-    attacks = [(name, attack_of(card, "boundary")) for name, card in shown]
+def _boundary(cards: Cards, shown: Mapping[str, Card]) -> list[str]:
+    attacks = [(name, attack_of(card, "boundary")) for name, card in shown.items()]
     found = [(name, attack) for name, attack in attacks if attack and "median_l2" in attack]
     if not found:
         return []
@@ -194,26 +202,31 @@ def _boundary(cards: Cards, shown: Sequence[tuple[str, Card]]) -> list[str]:
         for name, a in found
     ]
     return [
-        "How far the Boundary attack (Brendel 2018), which sees decisions only, has to move a digit:",
-        table(["network", "digits", "median L2", "median L-inf"], rows),
+        "How far the Boundary attack (Brendel 2018), which sees decisions only, has to move an image:",
+        table(["network", "images", "median L2", "median L-inf"], rows),
     ]
 
 
-_SEED_COLUMNS: dict[str, Callable[[Card], float | None]] = {
+Column = Callable[[Card], float | None]
+_SEED_COLUMNS: dict[str, Column] = {
     "clean": lambda card: card["clean"]["accuracy"],
     "pgd-40": lambda card: withstood(card, "pgd-40"),
     "apgd-ce": lambda card: withstood(card, "apgd-ce"),
     "auto": lambda card: withstood(card, "auto"),
     "worst attack": lambda card: worst_case(card) if ran_whole_suite(card) else None,
     "precision at 80% recall": precision_at_80_recall,
-    "proved, 0.1": lambda card: certified(card, 0.1),
-    "proved, 0.3": lambda card: certified(card, 0.3),
 }
+
+
+def _proved_at(radius: float) -> Column:
+    return lambda card: certified(card, radius)
 
 
 def seed_values(by_seed: dict[int, Card]) -> dict[str, list[float]]:
     """Returns the columns of a table of seeds that every one of them was measured for."""
-    read = {name: [value(card) for card in by_seed.values()] for name, value in _SEED_COLUMNS.items()}
+    least, _, whole = certified_epsilons(next(iter(by_radius({str(n): c for n, c in by_seed.items()}))))
+    columns = _SEED_COLUMNS | {f"proved, {radius:g}": _proved_at(radius) for radius in (least, whole)}
+    read = {name: [value(card) for card in by_seed.values()] for name, value in columns.items()}
     return {name: [v for v in found if v is not None] for name, found in read.items() if None not in found}
 
 
@@ -247,4 +260,6 @@ def _missing(cards: Cards, expected: Sequence[Expected]) -> list[str]:
 
 def no_cards(cards: Cards) -> str:
     """Returns the line that stands for a section that no card has anything for."""
-    return left_out(f"no card in {cards.directory} has it", [cards.command(EXPECTED[0].name)])
+    name = cards.first()
+    command = f"whitebox evaluate {cards.target(name)} --out {cards.directory / name}.json"
+    return left_out(f"no card in {cards.directory} has it", [command])

@@ -1,4 +1,4 @@
-"""The attacks by name. Each takes a model and a batch of images and returns its best attempts.
+"""The attacks of the catalogue. Each takes a model and a batch of images and returns its best attempts.
 
 fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, apgd-t, fab and square pyautoattack's.
 `auto` is AutoAttack: its members are `AUTOATTACK`. apgd-t, bpda and movable are for evaluation only: they
@@ -22,12 +22,13 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 import foolbox
 
 from model.attacks.bpda import SmoothSurrogate
+from model.attacks.catalogue import ATTACKS
 from model.attacks.movable import move
-from model.attacks.settings import AttackName, AttackSettings, EvaluationName
+from model.attacks.settings import AttackSettings
 from model.frozen import FrozenNetwork
 
 # The members of AutoAttack (Croce & Hein 2020) in their order: APGD-CE, targeted APGD-DLR, FAB-T and Square.
-AUTOATTACK: tuple[AttackName | EvaluationName, ...] = ("apgd", "apgd-t", "fab", "square")
+AUTOATTACK: tuple[str, ...] = ("apgd", "apgd-t", "fab", "square")
 # The targeted DLR loss compares the logits of four classes.
 CLASSES_FOR_TARGETED_DLR = 4
 # Temperatures of the surrogate, one a restart: lower ones follow the network, higher ones smooth more.
@@ -84,10 +85,10 @@ def run(target: Target, settings: AttackSettings) -> Tensor:
     the caller checks. Seeds torch's global generator.
     """
     torch.manual_seed(settings.seed)
-    return _RUNNERS[settings.attack](target, settings)
+    return ATTACKS[settings.attack].run(target, settings)
 
 
-def _fgsm(target: Target, settings: AttackSettings) -> Tensor:
+def fgsm(target: Target, settings: AttackSettings) -> Tensor:
     """Returns x + epsilon * sign(grad CE), Goodfellow 2015; l2: along the normalised gradient."""
     kinds = {
         "linf": foolbox.attacks.LinfFastGradientAttack,
@@ -96,7 +97,7 @@ def _fgsm(target: Target, settings: AttackSettings) -> Tensor:
     return _foolbox(kinds[settings.norm](), target, epsilon=settings.epsilon)
 
 
-def _pgd(target: Target, settings: AttackSettings) -> Tensor:
+def pgd(target: Target, settings: AttackSettings) -> Tensor:
     """Repeats x <- project(x + step * sign(grad CE)) from random starts, Madry 2018."""
     kinds = {
         "linf": foolbox.attacks.LinfProjectedGradientDescentAttack,
@@ -114,20 +115,20 @@ def _pgd(target: Target, settings: AttackSettings) -> Tensor:
     return best
 
 
-def _deepfool(target: Target, settings: AttackSettings) -> Tensor:
+def deepfool(target: Target, settings: AttackSettings) -> Tensor:
     """Steps to the nearest linearised decision boundary, Moosavi-Dezfooli 2016."""
     kinds = {"linf": foolbox.attacks.LinfDeepFoolAttack, "l2": foolbox.attacks.L2DeepFoolAttack}
     attack = kinds[settings.norm](steps=settings.effective_steps, candidates=None)
     return _foolbox(attack, target)
 
 
-def _boundary(target: Target, settings: AttackSettings) -> Tensor:
+def boundary(target: Target, settings: AttackSettings) -> Tensor:
     """A random walk along the decision boundary towards the image, Brendel 2018; decisions only."""
     attack = foolbox.attacks.BoundaryAttack(steps=settings.effective_steps)
     return _from_starts(attack, target)
 
 
-def _hopskipjump(target: Target, settings: AttackSettings) -> Tensor:
+def hopskipjump(target: Target, settings: AttackSettings) -> Tensor:
     """Estimates the boundary's normal from decisions, Chen 2020."""
     attack = foolbox.attacks.HopSkipJumpAttack(steps=settings.effective_steps, constraint=settings.norm)
     return _from_starts(attack, target)
@@ -145,7 +146,7 @@ def _foolbox(attack: Any, target: Target, **arguments: Any) -> Tensor:  # noqa: 
     return result.detach()
 
 
-def _apgd(target: Target, settings: AttackSettings) -> Tensor:
+def apgd(target: Target, settings: AttackSettings) -> Tensor:
     """PGD with momentum and a step size that halves when progress stalls, on CE (Croce & Hein 2020)."""
     attack = APGDAttack(
         target.model, n_iter=settings.effective_steps, n_restarts=settings.restarts, **_common(settings)
@@ -153,7 +154,7 @@ def _apgd(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
-def _apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
+def apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
     """APGD on the targeted DLR loss; needs at least four classes."""
     attack = APGDAttack_targeted(
         target.model,
@@ -164,7 +165,7 @@ def _apgd_targeted(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
-def _bpda(target: Target, settings: AttackSettings) -> Tensor:
+def bpda(target: Target, settings: AttackSettings) -> Tensor:
     """APGD-CE with the gradient of a smooth surrogate, each restart with another temperature."""
     best = target.images.clone()
     for restart in range(settings.restarts):
@@ -173,7 +174,7 @@ def _bpda(target: Target, settings: AttackSettings) -> Tensor:
             break
         temperature = _TEMPERATURES[restart % len(_TEMPERATURES)]
         left = replace(target.select(robust), model=surrogate(target, temperature))
-        best[robust] = _apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
+        best[robust] = apgd(left, replace(settings, restarts=1, seed=settings.seed + restart))
     return best
 
 
@@ -190,7 +191,7 @@ def surrogate(target: Target, temperature: float) -> nn.Module:
     return smooth
 
 
-def _movable(target: Target, settings: AttackSettings) -> Tensor:
+def movable(target: Target, settings: AttackSettings) -> Tensor:
     """Searches over the two-step values of the movable pixels; see movable.py."""
     if target.white_box is None:
         raise ValueError("movable attacks white boxes only")
@@ -198,7 +199,7 @@ def _movable(target: Target, settings: AttackSettings) -> Tensor:
     return move(target.white_box, target.images, target.classes, settings.epsilon, *chosen)
 
 
-def _fab(target: Target, settings: AttackSettings) -> Tensor:
+def fab(target: Target, settings: AttackSettings) -> Tensor:
     """Minimum-norm attack towards each other class, linearised at each step (Croce & Hein 2020)."""
     attack = FABAttack_PT(
         target.model,
@@ -211,7 +212,7 @@ def _fab(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
-def _square(target: Target, settings: AttackSettings) -> Tensor:
+def square(target: Target, settings: AttackSettings) -> Tensor:
     """Random search with squares on the margin, no gradients (Andriushchenko 2020)."""
     if target.all_tied():  # pyautoattack's l2 form fails when nothing but exact ties is left
         return target.images
@@ -225,13 +226,13 @@ def _square(target: Target, settings: AttackSettings) -> Tensor:
     return _perturb(attack, target)
 
 
-def autoattack_members(classes: int) -> tuple[AttackName | EvaluationName, ...]:
+def autoattack_members(classes: int) -> tuple[str, ...]:
     """Returns the attacks that make up AutoAttack for so many classes."""
     many = classes >= CLASSES_FOR_TARGETED_DLR
     return tuple(name for name in AUTOATTACK if many or name != "apgd-t")
 
 
-def _auto(target: Target, settings: AttackSettings) -> Tensor:
+def auto(target: Target, settings: AttackSettings) -> Tensor:
     """Each member of AutoAttack on the images that are still classified correctly."""
     best = target.images.clone()
     for name in autoattack_members(target.other_classes() + 1):
@@ -240,7 +241,7 @@ def _auto(target: Target, settings: AttackSettings) -> Tensor:
             break
         steps = None if name == "square" else settings.steps
         left = target.select(robust)
-        found = _RUNNERS[name](left, replace(settings, attack=name, steps=steps))
+        found = ATTACKS[name].run(left, replace(settings, attack=name, steps=steps))
         fooled = ~left.is_correct(found)
         best[robust.nonzero()[fooled][:, 0]] = found[fooled]
     return best
@@ -254,21 +255,3 @@ def _common(settings: AttackSettings) -> dict[str, Any]:
 def _perturb(attack: Any, target: Target) -> Tensor:  # noqa: ANN401
     found: Tensor = attack.perturb(target.images.clone(), target.classes)
     return found.detach()
-
-
-Runner = Callable[[Target, AttackSettings], Tensor]
-
-_RUNNERS: dict[AttackName | EvaluationName, Runner] = {
-    "fgsm": _fgsm,
-    "pgd": _pgd,
-    "apgd": _apgd,
-    "fab": _fab,
-    "square": _square,
-    "boundary": _boundary,
-    "hopskipjump": _hopskipjump,
-    "deepfool": _deepfool,
-    "auto": _auto,
-    "apgd-t": _apgd_targeted,
-    "bpda": _bpda,
-    "movable": _movable,
-}

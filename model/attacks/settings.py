@@ -3,31 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from model.attacks.catalogue import ATTACKS
+
+# What POST /v1/attack offers; the others need many classes or access to the layers, or are a plugin's.
 AttackName = Literal["fgsm", "pgd", "apgd", "fab", "square", "boundary", "hopskipjump", "deepfool", "auto"]
-# For evaluation only: they need many classes or access to the layers.
-EvaluationName = Literal["apgd-t", "bpda", "movable"]
 Norm = Literal["linf", "l2"]
 
-ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
+SERVED_ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 NORMS: tuple[Norm, ...] = get_args(Norm)
-
-# Default steps of each attack: the papers' or the libraries' own settings.
-DEFAULT_STEPS: dict[AttackName | EvaluationName, int] = {
-    "fgsm": 1,
-    "pgd": 40,
-    "apgd": 100,
-    "fab": 100,
-    "square": 5000,
-    "boundary": 5000,
-    "hopskipjump": 32,
-    "deepfool": 50,
-    "auto": 100,
-    "apgd-t": 100,
-    "bpda": 100,
-    "movable": 60,
-}
-# These minimise the perturbation's norm; epsilon only decides whether they succeeded.
-MINIMUM_NORM: frozenset[AttackName] = frozenset({"fab", "boundary", "hopskipjump", "deepfool"})
 
 
 @dataclass(frozen=True)
@@ -35,18 +18,18 @@ class AttackSettings:
     """The settings of one attack.
 
     Attributes:
-        attack: Its name in the registry.
+        attack: Its name in the catalogue.
         norm: The ball's norm.
         epsilon: The ball's radius, in units of the image's range [0, 1] (per pixel for linf).
-        steps: Iterations; for square, queries. Default: `DEFAULT_STEPS`.
+        steps: Iterations; for square, queries. Default: as the catalogue has it.
         restarts: Runs from different random starts, for the attacks that have one.
         step_size: Step size of PGD; a third of epsilon by default, as in the paper.
         seed: Seed of all randomness.
     """
 
-    attack: AttackName | EvaluationName
-    norm: Norm = "linf"
-    epsilon: float = 0.3
+    attack: str
+    norm: Norm
+    epsilon: float
     steps: int | None = None
     restarts: int = 1
     step_size: float | None = None
@@ -55,7 +38,7 @@ class AttackSettings:
     @property
     def effective_steps(self) -> int:
         """The number of steps, default included."""
-        return DEFAULT_STEPS[self.attack] if self.steps is None else self.steps
+        return ATTACKS[self.attack].steps if self.steps is None else self.steps
 
     @property
     def effective_step_size(self) -> float:

@@ -8,8 +8,9 @@ from torch import Tensor
 from model.attacks import registry
 from model.attacks.ball import Ball, Distance, distance
 from model.attacks.budget import AttackStopped, Budget, BudgetedModel, OnProgress, StoppedBy, ignore_progress
+from model.attacks.catalogue import ATTACKS
 from model.attacks.registry import Target
-from model.attacks.settings import MINIMUM_NORM, AttackSettings
+from model.attacks.settings import AttackSettings
 from model.frozen import FrozenNetwork
 
 
@@ -45,7 +46,7 @@ def attack_image(
     Minimum-norm attacks go on after the first success and return the nearest adversarial image.
     """
     ball = Ball(image, settings.epsilon, settings.norm)
-    closest = settings.attack in MINIMUM_NORM
+    closest = ATTACKS[settings.attack].minimum_norm
     model = BudgetedModel(network, ball, true_class, budget, closest, on_progress)
     reason: StoppedBy = "success"
     if not model.best.adversarial:

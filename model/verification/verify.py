@@ -25,7 +25,7 @@ from model.attacks.ball import Ball
 from model.attacks.budget import ADVERSARIAL_MARGIN, Budget, margins
 from model.attacks.movable import images_of
 from model.attacks.registry import AUTOATTACK
-from model.attacks.settings import AttackName, AttackSettings, EvaluationName
+from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.frozen import FrozenNetwork
 from model.verification.interval_bounds import Interval, IntervalBounds
@@ -35,7 +35,7 @@ from model.verification.milp import find_margin_below
 from model.verification.result import Method, Verdict, VerificationResult, monotone
 
 BoundName = Literal["interval", "linear", "milp"]
-Attacks = tuple[tuple[AttackName | EvaluationName, int, int], ...]
+Attacks = tuple[tuple[str, int, int], ...]
 
 # A margin counts as certain only above this: ten times what float32 logits may be off (1e-5), so that the
 # proof holds for the exported graph on any runtime.

@@ -4,6 +4,7 @@ from typing import Any
 
 from model.attacks.settings import AttackSettings
 from model.package import Label
+from model.plugins import loaded_plugins
 from service.inference.engine import Engine, Images
 
 
@@ -17,6 +18,7 @@ def attack_message(
         "image": image.tolist(),
         "true_class": engine.labels.index(label),
         "settings": settings.to_dict(),
+        "plugins": loaded_plugins(),
         "query_budget": query_budget,
     }
 

@@ -26,6 +26,7 @@ from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.network import WhiteBoxNetwork
 from model.package import PackageError, read_package
+from model.plugins import load_plugin
 from model.verification.result import VerificationResult
 from model.verification.verify import SearchPolicy, Verifier
 
@@ -94,6 +95,8 @@ def _attack(
         deadline=time.monotonic() + message["seconds"],
         cancelled=cancelled.is_set,
     )
+    for plugin in message["plugins"]:
+        load_plugin(plugin)
     settings = AttackSettings(**message["settings"])
     result = attack_image(verifier.network, image, message["true_class"], settings, budget, _reporter(send))
     return {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evaluation.certificates import add_to_card, certified_accuracy
-from training.data import load_mnist
+from training.data import DataError, load_mnist
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,20 @@ def test_a_digit_that_an_attack_turns_is_falsified(frozen, some):
     assert entry["falsified"] == 12
 
 
-def test_a_card_keeps_entries_of_other_kinds_and_those_without_a_limit(tmp_path):
+def test_a_card_keeps_entries_of_other_kinds_and_those_without_a_limit(some, tmp_path):
     old = {"epsilon": 0.3, "bound": "exact", "certified": 5}
     kept = {"epsilon": 0.2, "bound": "exact", "certified": 7}
     path = tmp_path / "card.json"
-    path.write_text(json.dumps({"model": "one", "certified": [kept, old]}))
+    path.write_text(json.dumps({"model": "one", "data": some.origin(), "certified": [kept, old]}))
     new = {**old, "seconds_a_digit": 60.0}
     interval = {"epsilon": 0.3, "bound": "interval", "certified": 4}
-    card = add_to_card(path, [new, interval])
+    card = add_to_card(path, some, [new, interval])
     assert card["certified"] == [interval, kept, new]
     assert json.loads(path.read_text()) == card
+
+
+def test_a_card_of_other_images_takes_no_entries(some, tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({"model": "one", "data": some.first(3).origin(), "certified": []}))
+    with pytest.raises(DataError, match=r"card\.json is about .*, first 3 \(3 images\), not about these"):
+        add_to_card(path, some, [])

@@ -20,9 +20,9 @@ def test_what_was_measured_on_some_digits_only_never_passes_for_the_whole(tmp_pa
     write_cards(tmp_path / "cards", {"mnist-3v5": some})
     report = make_report(tmp_path / "cards", tmp_path / "RESULTS.md")
     goals = section(report, "Goals, set before the work")
-    assert "| mnist-3v5 | worst attack, 0.3 | ≥ 92.00% | 92.11% | not on all digits |" in goals
-    assert "| mnist-3v5 (**10 digits only**) |" in section(report, "All networks")
-    assert "**10 digits only**" in section(report, "The paper's numbers and ours")
+    assert "| mnist-3v5 | worst attack, 0.3 | ≥ 92.00% | 92.11% | not on all images |" in goals
+    assert "| mnist-3v5 (**10 images only**) |" in section(report, "All networks")
+    assert "**10 images only**" in section(report, "The paper's numbers and ours")
 
 
 def test_a_worst_case_over_few_attacks_never_passes_for_the_worst(tmp_path):

@@ -85,7 +85,7 @@ def test_surrogate_goes_backward_more_smoothly(frozen, images):
 def test_white_box_attacks_refuse_a_closed_model(frozen, images, classes):
     for name in ("bpda", "movable"):
         with pytest.raises(ValueError, match="white box"):
-            registry.run(registry.Target(frozen, images[:1], classes[:1]), AttackSettings(name))
+            registry.run(registry.Target(frozen, images[:1], classes[:1]), AttackSettings(name, "linf", 0.3))
 
 
 def test_cross_entropy_keeps_its_gradient_on_a_very_confident_network(frozen, images, classes):

@@ -47,7 +47,7 @@ def test_the_loss_is_cross_entropy_for_q_0_and_the_expected_error_for_q_1():
 def test_epsilon_grows_with_the_training(network, some):
     generator = torch.Generator()
     losses = [
-        Certified(q=0.0).loss(network, some.images, some.classes, done, generator)[0].item()
+        Certified(0.305, 0.3, q=0.0).loss(network, some.images, some.classes, done, generator)[0].item()
         for done in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
     assert losses[0] == losses[1] < losses[2] < losses[3] == losses[4]

@@ -19,7 +19,7 @@ from training.train import train
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-@pytest.mark.parametrize("objective", [CrossEntropy(), Certified(), Adversarial(steps=2)])
+@pytest.mark.parametrize("objective", [CrossEntropy(), Certified(0.305, 0.3), Adversarial(0.3, steps=2)])
 def test_a_step_of_training_stays_on_the_networks_device(objective, steps):
     config = NetworkConfig(labels=(3, 5), height=28, width=28, shapes_per_class=2, poses=4, steps=steps)
     network = WhiteBoxNetwork(config).to("meta")

@@ -52,7 +52,7 @@ def test_adversarial_epsilon_grows_over_the_ramp(network, some):
 
 def test_an_attack_leaves_the_caller_s_images_and_the_network_alone(network, some):
     copy = some.images.clone()
-    Adversarial(steps=1, random_start=False).attack(
+    Adversarial(0.3, steps=1, random_start=False).attack(
         network, some.images, some.classes, 1.0, torch.Generator()
     )
     assert torch.equal(some.images, copy)

@@ -20,7 +20,7 @@ HALF_BLOCK = "▀"
 COMMANDS = [
     ("predict", THREE),
     ("explain", THREE),
-    ("attack", FIVE, "--attack", "fgsm"),
+    ("attack", FIVE, "--attack", "fgsm", "--epsilon", "0.3"),
     ("certify", THREE, "--epsilon", "0.1"),
 ]
 

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +20,27 @@ from training.data import load_recorded
 from training.objectives import count_correct
 from training.run import Run
 from whitebox.cli import app
+
+RECIPE = """
+base = "certified"
+epochs = 1
+
+[network]
+poses = 9
+"""
+
+
+def run(*arguments) -> str:
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def refused(*arguments) -> str:
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 def commands(document: str, program: str) -> list[str]:
@@ -101,3 +123,50 @@ def test_it_is_made_in_python_as_the_page_of_the_library_does(place, tmp_path, m
     example.namespace["whitebox"] = whitebox
     example.evaluate()
     assert whitebox.load("models/digits/1").labels == example.namespace["mine"].labels
+
+
+def test_a_recipe_file_a_value_and_an_epsilon_make_the_recipe(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "mine.toml").write_text(RECIPE)
+    changes = ("--recipe-file", "mine.toml", "--set", "network.shapes_per_class=6", "--epsilon", "0.1")
+    run("train", "--data", "digits", *changes, "--out", "runs/mine")
+    made = Run(place / "runs" / "mine").description()
+    assert (made["recipe"]["name"], made["recipe"]["epochs"]) == ("mine", 1)
+    assert (made["recipe"]["network"]["poses"], made["recipe"]["network"]["shapes_per_class"]) == (9, 6)
+    assert made["recipe"]["objective"]["measured_at"] == made["epsilon"] == 0.1
+
+
+def test_it_is_judged_on_its_own_images_at_its_own_radius_and_reported(place, monkeypatch):
+    monkeypatch.chdir(place)
+    evaluate = ("evaluate", "runs/digits", "--attack", "fgsm", "--limit", "20", "--processes", "1")
+    run(*evaluate, "--out", "cards/digits.json")
+    certify = ("certify", "runs/digits", "--limit", "20", "--out", "cards/digits.json")
+    run(*certify)
+    assert "(20 images), not about these" in refused(*certify[:2], "--limit", "3", *certify[4:])
+    card = json.loads((place / "cards" / "digits.json").read_text())
+    assert card["data"]["source"] == "digits, test, first 20"
+    assert card["worst_case"]["epsilon"] == 0.05
+    assert [one["epsilon"] for one in card["certified"]] == [0.0167, 0.0333, 0.05]
+
+    run("inside", "runs/digits", "--boundary-steps", "5", "--out", "cards/digits.inside.json")
+    shutil.copy("runs/digits/metrics.jsonl", "cards/digits.metrics.jsonl")
+    run("report", "--cards", "cards", "--out", "RESULTS.md")
+    run("report", "--cards", "cards", "--out", "RESULTS.md", "--check")
+    page = (place / "RESULTS.md").read_text()
+    assert "| network | parameters | clean | worst attack, 0.05 | proved, 0.0167 |" in page
+    assert "`whitebox train --data digits --recipe certified --seed 0`" in page
+    for foreign in ("MNIST", "mnist", "worst attack, 0.3", "no card", "digits only"):
+        assert foreign not in page
+
+
+def test_other_images_are_refused(place, monkeypatch):
+    monkeypatch.chdir(place)
+    assert "was trained on digits, train, not on MNIST" in refused("evaluate", "runs/digits", "--sample")
+    others = place / "others"
+    if not others.exists():
+        shutil.copytree(place / "digits", others)
+        next((others / "7").iterdir()).unlink()
+    for command in (("evaluate", "runs/digits"), ("certify", "runs/digits")):
+        assert "does not hold the images that the model was made with" in refused(
+            *command, "--data", "others"
+        )

@@ -7,10 +7,32 @@ from typing import Any, NamedTuple
 from model.package import Label
 from training.data.dataset import DataError, Dataset, Split
 from training.data.mnist import SAMPLE_SOURCE, load_mnist
-from training.data.source import READERS, DataSource
+from training.data.source import DATA_SOURCES, DataSource
 
 _RECORDED: dict[Split, str] = {"train": "data", "validation": "validation", "test": "test"}
 _OF_MNIST = ("MNIST", SAMPLE_SOURCE)
+# What grey images bear; ink bears more.
+USUAL_EPSILON, _EPSILON_OF_MNIST = 0.1, 0.3
+
+
+def is_of_mnist(training: Mapping[str, Any]) -> bool:
+    """Tells whether what a run or a manifest says of its training is that the images were MNIST's."""
+    name = training.get("data", {}).get("source", _OF_MNIST[0])
+    return "source" not in training and name.startswith(_OF_MNIST)
+
+
+def epsilon_of(training: Mapping[str, Any]) -> float:
+    """Returns the radius of the L-inf ball that a network is judged at unless another is asked for.
+
+    It is the one that the run recorded, or in records of earlier versions the usual one for the data.
+    """
+    recorded: float | None = training.get("epsilon")
+    return recorded or usual_epsilon(training)
+
+
+def usual_epsilon(training: Mapping[str, Any]) -> float:
+    """Returns the radius that networks for such images are usually judged at."""
+    return _EPSILON_OF_MNIST if is_of_mnist(training) else USUAL_EPSILON
 
 
 class Place(NamedTuple):
@@ -49,9 +71,15 @@ def load_recorded(
     if place.data_dir is not None or place.sample:
         raise DataError(f"The model was trained on {training['data']['source']}, not on MNIST: use --data.")
     source = DataSource.from_dict(training["source"])
+    if source.kind not in DATA_SOURCES:
+        plugins = " ".join(f"--plugin {name}" for name in training.get("plugins", ()))
+        raise DataError(
+            f"The model was trained on {training['data']['source']}, of the kind {source.kind!r}, which a "
+            f"plugin reads. Say where it is: {plugins or '--plugin FILE'}."
+        )
     if place.data is not None:
         source = DataSource.from_dict({**training["source"], "path": str(place.data.absolute())})
-        if source.path.exists() and not READERS[source.kind].recognises(source.path):
+        if source.path.exists() and not DATA_SOURCES[source.kind].recognises(source.path):
             raise DataError(f"{source.path} is not of the kind that the model was trained on, {source.kind}.")
     dataset = source.load(split)
     recorded = training[_RECORDED[split]]
@@ -65,11 +93,10 @@ def load_recorded(
 
 
 def _mnist(training: Mapping[str, Any], labels: Sequence[Label], split: Split, place: Place) -> Dataset:
-    name = training.get("data", {}).get("source", _OF_MNIST[0])
-    if not name.startswith(_OF_MNIST):
+    if not is_of_mnist(training):
         raise DataError(
-            f"The model was trained on {name!r}, of which its run records no place. Pass `source` to "
-            f"training.train.train, and it will be found again."
+            f"The model was trained on {training['data']['source']!r}, of which its run records no place. "
+            f"Pass `source` to training.train.train, and it will be found again."
         )
     if place.data is not None:
         raise DataError("The model was trained on MNIST: use --data-dir for MNIST's files, or --sample.")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.package import Label
+from model.plugins import Registry
 from training.data.content import Content, LabelledImages, check_size, picked, report_on_classes
 from training.data.dataset import DataError, Dataset, Split
 from training.data.folder import is_folder_of_images, read_folder
@@ -27,18 +28,20 @@ class Reader(NamedTuple):
     """A kind of data source.
 
     Attributes:
+        name: What a run records it as.
         recognises: Tells from a path, which exists, whether it is of this kind.
         read: Returns its content; a size, if one is given, is what images are brought to.
     """
 
+    name: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path, Size | None], Content]
 
 
-def _own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], Content]:
-    """Returns the reader of a format whose images have one size already."""
+def own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], Content]:
+    """Returns what a `Reader` reads with, for a format whose images have one size already."""
 
-    def read_at_own_size(path: Path, size: Size | None) -> Content:
+    def read_atown_size(path: Path, size: Size | None) -> Content:
         content = read(path)
         if size not in (None, content.size):
             raise DataError(
@@ -47,15 +50,22 @@ def _own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], 
             )
         return content
 
-    return read_at_own_size
+    return read_atown_size
 
 
-# Asked in this order.
-READERS: dict[str, Reader] = {
-    "npz": Reader(lambda path: path.suffix == ".npz", _own_size(read_npz)),
-    "idx": Reader(lambda path: path.is_dir() and is_idx_directory(path), _own_size(read_idx_directory)),
-    "folder": Reader(lambda path: path.is_dir() and is_folder_of_images(path), read_folder),
-}
+# Asked in the order in which they were added.
+DATA_SOURCES: Registry[Reader] = Registry(
+    "data source",
+    "a training.data.Reader",
+    lambda value: isinstance(value, Reader),
+    lambda reader: reader.name,
+)
+for _reader in (
+    Reader("npz", lambda path: path.suffix == ".npz", own_size(read_npz)),
+    Reader("idx", lambda path: path.is_dir() and is_idx_directory(path), own_size(read_idx_directory)),
+    Reader("folder", lambda path: path.is_dir() and is_folder_of_images(path), read_folder),
+):
+    DATA_SOURCES.add_own(_reader)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class DataSource:
     """Labelled images somewhere, and what is made of them.
 
     Attributes:
-        kind: Which of `READERS` reads it.
+        kind: Which of `DATA_SOURCES` reads it.
         path: Of the directory or the file.
         labels: The classes, in order.
         height: Of the images, in pixels.
@@ -150,11 +160,12 @@ def find_source(
     """
     if not path.exists():
         raise DataError(f"There is no {path}. --data names a folder of images, IDX files, or an .npz file.")
-    kind = next((kind for kind, reader in READERS.items() if reader.recognises(path)), None)
+    kind = next((name for name, reader in DATA_SOURCES.items() if reader.recognises(path)), None)
     if kind is None:
         raise DataError(
             f"{path} holds no data that is known here: subfolders named after the classes with PNG, JPEG, "
-            f"WebP or BMP files, IDX files (train-images-idx3-ubyte, packed or not), or an .npz file."
+            f"WebP or BMP files, IDX files (train-images-idx3-ubyte, packed or not), or an .npz file. "
+            f"A plugin may read other kinds: --plugin."
         )
     path = path.absolute()
     content = read_content(kind, path, size)
@@ -166,9 +177,9 @@ def find_source(
 
 
 def read_content(kind: str, path: Path, size: Size | None) -> Content:
-    """Reads a source of a kind of `READERS`."""
-    if kind not in READERS:
-        raise DataError(f"Nothing here reads data of the kind {kind!r}. Kinds: {', '.join(READERS)}.")
+    """Reads a source of a kind of `DATA_SOURCES`."""
+    if kind not in DATA_SOURCES:
+        raise DataError(f"Nothing here reads data of the kind {kind!r}. Kinds: {', '.join(DATA_SOURCES)}.")
     if not path.exists():
         raise DataError(f"There is no {path} any more. Say with --data where the images are now.")
     return _read(kind, path, size, _stamp(path))
@@ -176,7 +187,7 @@ def read_content(kind: str, path: Path, size: Size | None) -> Content:
 
 @lru_cache(maxsize=2)  # a training needs three splits of one source
 def _read(kind: str, path: Path, size: Size | None, _stamp: int) -> Content:
-    return READERS[kind].read(path, size)
+    return DATA_SOURCES[kind].read(path, size)
 
 
 def _stamp(path: Path) -> int:

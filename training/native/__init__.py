@@ -7,6 +7,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from training.data.download import cache_directory
 
-# What native.c is written for: images of this side, kernels of at most that.
-_SIDE, _LARGEST_KERNEL = 28, 7
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "native_match.c"))
+# What native.c is written for: images of the side that it says, kernels of at most that.
+_SIDE = int(re.findall(r"\bSIDE = (\d+)", _SOURCES[0].read_text())[0])
+_LARGEST_KERNEL = 7
 # Sums may be taken in any order, which vector instructions need; all else is as the standard has it.
 _FLAGS = (
     *("-O3", "-march=native", "-shared", "-fPIC", "-ffp-contract=fast"),
@@ -96,7 +98,7 @@ def _call(name: str, *arguments: int | Tensor) -> int:
 
 
 class BrightBox(torch.autograd.Function):
-    """Maps tables (2, 256), kernels (K, k, k) and images (N, 1, 28, 28) uint8 to (2, N, 784).
+    """Maps tables (2, 256), kernels (K, k, k) and images (N, 1, H, H) uint8 to (2, N, H * H).
 
     The tables hold the two-step map's bounds for each grey value; the result is the bright map's bounds.
     """
@@ -134,13 +136,13 @@ class BrightBox(torch.autograd.Function):
 
 
 class Templates(torch.autograd.Function):
-    """Maps bases (F, S, S) and poses (F, P, 2, 3) to templates (F, P, 784) of norm 1."""
+    """Maps bases (F, S, S) and poses (F, P, 2, 3) to templates (F, P, H * H) of norm 1."""
 
     @staticmethod
     def forward(ctx: Any, bases: Tensor, poses: Tensor) -> Tensor:
         bases, poses = bases.contiguous(), poses.contiguous()
         sizes = (poses.shape[1], bases.shape[-1])
-        templates, norms = bases.new_empty(*poses.shape[:2], _SIDE * _SIDE), bases.new_empty(poses.shape[:2])
+        templates, norms = bases.new_empty(*poses.shape[:2], _SIDE**2), bases.new_empty(poses.shape[:2])
         _shared_out(
             lambda _, first, last: _call("templates", first, last, *sizes, bases, poses, templates, norms),
             len(bases),
@@ -162,7 +164,7 @@ class Templates(torch.autograd.Function):
 
 
 class BestMatch(torch.autograd.Function):
-    """Maps bounds (2, N, 784) of bright maps and templates (F, P, 784) to those of the best pose, (2, N, F).
+    """Maps bounds (2, N, H * H) of maps and templates (F, P, H * H) to those of the best pose, (2, N, F).
 
     The gradient of a pixel that is dark for certain is left at 0: the bright map's ReLU stops it anyway.
     """
@@ -188,7 +190,7 @@ class BestMatch(torch.autograd.Function):
         templates, lit, winner = ctx.saved_tensors
         gradient = gradient.contiguous()
         count, (shapes, poses) = len(lit), templates.shape[:2]
-        of_bounds, of_templates = templates.new_zeros(2, count, _SIDE * _SIDE), torch.zeros_like(templates)
+        of_bounds, of_templates = templates.new_zeros(2, count, _SIDE**2), torch.zeros_like(templates)
         given = (count, shapes, poses, lit, templates, winner, gradient)
         _shared_out(
             lambda _, first, last: _call("best_match_to_templates", first, last, *given, of_templates), shapes

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network_config import Label, with_image_size
+from model.network_config import Label
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class BaselineConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Reads what `to_dict` wrote."""
-        return cls(**{**with_image_size(values), "labels": tuple(values["labels"])})
+        return cls(**{**values, "labels": tuple(values["labels"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the config as plain JSON values."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from model.network import NetworkConfig
+from model.plugins import Registry
 from training.certified import Certified
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig, Component
@@ -48,7 +49,7 @@ CERTIFIED = Recipe(
     schedule=OneCycle(warm_up=0.2, start=0.02),
     weight_decay=0.0,
     noise=NO_NOISE,
-    objective=Certified(),
+    objective=Certified(epsilon=0.305, measured_at=0.3),
     start={"two_step.thresholds": (0.35, 0.6)},
     rates={"logical.base": 4.0},
 )
@@ -71,7 +72,14 @@ CERTIFIED_10 = replace(
     learning_rate=5e-3,
     schedule=CosineRestarts(first=80, growth=0.5, decay=0.4),
     objective=Certified(
-        warm_up=0.0, ramp=1 / 6, q_ramp=7 / 15, salted=0.1, salted_weight=0.05, salted_from=2 / 3
+        epsilon=0.305,
+        measured_at=0.3,
+        warm_up=0.0,
+        ramp=1 / 6,
+        q_ramp=7 / 15,
+        salted=0.1,
+        salted_weight=0.05,
+        salted_from=2 / 3,
     ),
     start={"two_step.thresholds": (0.42, 0.52)},
     rates={"logical.base": 12.0},
@@ -84,7 +92,7 @@ CERTIFIED_10_LARGE = replace(
     network=replace(_TEN_SMALL_SHAPES, shapes_per_class=35),
     epochs=44,
     schedule=OneCycle(warm_up=0.1, start=0.02),
-    objective=Certified(warm_up=0.0, ramp=0.25),
+    objective=Certified(epsilon=0.305, measured_at=0.3, warm_up=0.0, ramp=0.25),
 )
 
 FASHION_LABELS = (
@@ -110,7 +118,7 @@ FASHION_CERTIFIED = replace(
     learning_rate=8e-3,
     schedule=OneCycle(warm_up=0.1, start=0.02),
     rates={"affine.poses": 4.0, "logical.base": 4.0},
-    objective=Certified(epsilon=0.09, warm_up=0.0, ramp=0.25, measured_at=0.1),
+    objective=Certified(epsilon=0.09, measured_at=0.1, warm_up=0.0, ramp=0.25),
     start={},
 )
 
@@ -178,14 +186,18 @@ _ABLATIONS = (
     ),
 )
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
-        *_BASELINES,
-        *_ABLATIONS,
-    )
-}
+RECIPES: Registry[Recipe] = Registry(
+    "recipe",
+    "a training.recipes.Recipe",
+    lambda value: isinstance(value, Recipe),
+    lambda recipe: recipe.name,
+)
+for _recipe in (
+    *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
+    *_BASELINES,
+    *_ABLATIONS,
+):
+    RECIPES.add_own(_recipe)
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
@@ -195,5 +207,7 @@ def find_recipe(name: str, epochs: int | None = None) -> Recipe:
         TrainingError: There is no such recipe.
     """
     if name not in RECIPES:
-        raise TrainingError(f"There is no recipe {name!r}. Recipes: {', '.join(RECIPES)}.")
+        raise TrainingError(
+            f"There is no recipe {name!r}. Recipes: {', '.join(RECIPES)}; --plugin brings others."
+        )
     return RECIPES[name] if epochs is None else RECIPES[name].shortened(epochs)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from model.network import NetworkConfig
 from model.package import Label
+from training.data import USUAL_EPSILON
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig
 from training.networks.architectures import Config
@@ -15,8 +16,6 @@ _MANY_CLASSES = 5
 _FOR_MANY = {PAPER.name: PAPER_10, CERTIFIED.name: CERTIFIED_10}
 # A step is worth taking from so many images on; an epoch should have this many, and a training that many.
 _SMALLEST_BATCH, _STEPS_OF_AN_EPOCH, _LEAST_STEPS = 16, 50, 2000
-# What grey images bear; ink bears more.
-_USUAL_EPSILON = 0.1
 
 
 def fit_to_data(
@@ -56,7 +55,7 @@ def fit_to_data(
     batch_size = min(recipe.batch_size, max(_SMALLEST_BATCH, images // _STEPS_OF_AN_EPOCH))
     epochs = max(recipe.epochs, round(_LEAST_STEPS * batch_size / images))
     if recipe.objective.radius is not None:
-        recipe = replace(recipe, objective=recipe.objective.at_radius(epsilon or _USUAL_EPSILON))
+        recipe = replace(recipe, objective=recipe.objective.at_radius(epsilon or USUAL_EPSILON))
     fitted = replace(recipe, network=_fitted(recipe.network, labels, size), batch_size=batch_size)
     return fitted if epochs == recipe.epochs else fitted.shortened(epochs)
 

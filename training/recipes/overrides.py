@@ -2,20 +2,19 @@
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
-from inspect import isabstract
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from training.data import Dataset
 from training.errors import TrainingError
-from training.objectives import Objective
+from training.objectives import OBJECTIVES, Objective
 from training.recipes.catalogue import find_recipe
 from training.recipes.fitting import fit_to_data
 from training.recipes.recipe import Recipe
-from training.schedules import Schedule
+from training.schedules import SCHEDULES, Schedule
 
 # What the data says, not the recipe.
 _OF_THE_DATA = ("labels", "height", "width")
@@ -125,14 +124,7 @@ def _changed(data: Any, changes: Mapping[str, Any], place: str) -> Any:  # noqa:
 
 def _value(before: Any, value: Any, place: str) -> Any:  # noqa: ANN401
     if isinstance(before, (Objective, Schedule)) and isinstance(value, Mapping) and "kind" in value:
-        kinds = _kinds(Objective if isinstance(before, Objective) else Schedule)
-        if value["kind"] not in kinds:
-            raise TrainingError(f"{place} has no kind {value['kind']!r}; there are {', '.join(kinds)}.")
-        try:
-            before = kinds[value["kind"]](**{key: each for key, each in value.items() if key != "kind"})
-        except TypeError as error:
-            raise TrainingError(f"{place}: {error}.") from error
-        return before
+        return _of_kind(OBJECTIVES if isinstance(before, Objective) else SCHEDULES, value, place)
     if is_dataclass(before):
         if not isinstance(value, Mapping):
             raise TrainingError(f"{place} has parts; set them one by one, {place}.NAME=VALUE.")
@@ -148,12 +140,15 @@ def _value(before: Any, value: Any, place: str) -> Any:  # noqa: ANN401
     return value
 
 
-def _kinds(base: type[Any]) -> dict[str, type[Any]]:
-    """Returns the classes that can be made of a base by their names, those of other modules too."""
-    found = {} if isabstract(base) else {base.__name__: base}
-    for child in base.__subclasses__():
-        found |= _kinds(child)
-    return found
+def _of_kind(kinds: Mapping[str, Callable[..., Any]], value: Mapping[str, Any], place: str) -> Any:  # noqa: ANN401
+    if value["kind"] not in kinds:
+        raise TrainingError(
+            f"{place} has no kind {value['kind']!r}; there are {', '.join(kinds)}; --plugin brings others."
+        )
+    try:
+        return kinds[value["kind"]](**{key: each for key, each in value.items() if key != "kind"})
+    except TypeError as error:
+        raise TrainingError(f"{place}: {error}.") from error
 
 
 def _flat(table: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.attacks.settings import AttackSettings
+from model.attacks.settings import Norm
 from model.package import Label
 from service.codecs.serialization import JSONObject
 
@@ -25,6 +25,22 @@ class Answer(NamedTuple):
     document: JSONObject
 
 
+class AskedAttack(NamedTuple):
+    """Which attack is asked for.
+
+    Attributes:
+        attack: Its name.
+        norm: Of the ball.
+        epsilon: Radius of the ball; None for the model's own.
+        seed: Of all randomness.
+    """
+
+    attack: str
+    norm: Norm
+    epsilon: float | None
+    seed: int
+
+
 class AskedModel(Protocol):
     """A model that answers for one image file at a time."""
 
@@ -40,7 +56,7 @@ class AskedModel(Protocol):
     def figure(self, file: bytes) -> str:
         """Returns the composed figure of the explanation, SVG."""
 
-    def attack(self, file: bytes, label: str | None, settings: AttackSettings) -> Answer:
+    def attack(self, file: bytes, label: str | None, wanted: AskedAttack) -> Answer:
         """Looks for an image near this one that the model takes for something else."""
 
     def certify(self, file: bytes, label: str | None, epsilon: float) -> Answer:

@@ -5,10 +5,9 @@ import base64
 import httpx
 import numpy as np
 
-from model.attacks.settings import AttackSettings
 from model.package import Label
 from service.codecs.serialization import JSONObject
-from whitebox.asking.answer import Answer, Pixels, known_label
+from whitebox.asking.answer import Answer, AskedAttack, Pixels, known_label
 from whitebox.asking.local_model import JSON_PARTS, PICTURE_PARTS
 
 # The service ends what takes too long, attacks after a minute unless it is told otherwise.
@@ -62,11 +61,12 @@ class RemoteModel:
         """Returns the composed figure of the explanation."""
         return self._send("POST", "/v1/explain", self._body(file, format="figure")).text
 
-    def attack(self, file: bytes, label: str | None, settings: AttackSettings) -> Answer:
+    def attack(self, file: bytes, label: str | None, wanted: AskedAttack) -> Answer:
         """Attacks an image."""
+        if wanted.epsilon is None:
+            raise ServiceError("A service is asked for a radius: name one with --epsilon.")
         labels = self._labels(label)
-        asked = {name: getattr(settings, name) for name in ("attack", "norm", "epsilon", "seed")}
-        answer = self._ask("attack", file, **asked, **labels)
+        answer = self._ask("attack", file, **wanted._asdict(), **labels)
         return Answer(_only(answer, "results"), answer)
 
     def certify(self, file: bytes, label: str | None, epsilon: float) -> Answer:

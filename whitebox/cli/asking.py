@@ -7,15 +7,16 @@ import numpy as np
 import typer
 from PIL import Image
 
-from model.attacks.settings import AttackName, AttackSettings, Norm
+from model.attacks.catalogue import ATTACKS
+from model.attacks.settings import Norm
 from service.api.schemas import responses
 from service.codecs.figure_png import is_figure_file, save_figure
 from service.codecs.serialization import to_json
-from whitebox.asking.answer import AskedModel
+from whitebox.asking.answer import AskedAttack, AskedModel
 from whitebox.asking.local_model import LocalModel
 from whitebox.asking.remote_model import RemoteModel
 from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, say, tell, working
-from whitebox.cli.options import ApiKey, ImageFile, ModelName, TrueLabel, Url
+from whitebox.cli.options import ApiKey, ImageFile, ModelName, Plugins, TrueLabel, Url
 from whitebox.terminal.pictures import attack_picture, explanation_picture, prediction_picture
 
 
@@ -68,12 +69,15 @@ def explain(
 def attack(
     image: ImageFile,
     label: TrueLabel = None,
-    attack: Annotated[AttackName, typer.Option(help="Which attack.")] = "pgd",
+    attack: Annotated[str, typer.Option(help="Which attack (docs/api.md, or a plugin's).")] = "pgd",
     norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
-    epsilon: Annotated[float, typer.Option(min=0, help="Radius of the ball.")] = 0.3,
+    epsilon: Annotated[
+        float | None, typer.Option(min=0, help="Radius of the ball; default, without --url: the model's own.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
     model: ModelName = None,
+    plugin: Plugins = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -82,10 +86,12 @@ def attack(
 
     Example: whitebox attack examples/five.png --attack pgd --epsilon 0.3 --save found.png
     """
-    settings = AttackSettings(attack, norm, epsilon, seed=seed)
+    with errors_in_one_line("attack", plugin):
+        if url is None and attack not in ATTACKS:
+            fail(f"There is no attack {attack!r}; there are {', '.join(ATTACKS)}; --plugin brings others.")
     with errors_in_one_line("attack"), working(f"attacking with {attack}"):
         asked, file = asked_model(model, url, api_key), image.read_bytes()
-        answer = asked.attack(file, label, settings)
+        answer = asked.attack(file, label, AskedAttack(attack, norm, epsilon, seed))
         seen = None if as_json else asked.seen(file)
     if save is not None:
         found = np.array(answer.item["image"], np.float32)

@@ -10,7 +10,18 @@ from service.codecs.serialization import to_json
 from whitebox.cli.asking import asked_model
 from whitebox.cli.console import Json, errors_in_one_line, fail, print_json, tell, working
 from whitebox.cli.evaluation import TestImages, certify_model
-from whitebox.cli.options import ApiKey, Data, DataDir, Limit, ModelName, Sample, SplitOption, TrueLabel, Url
+from whitebox.cli.options import (
+    ApiKey,
+    Data,
+    DataDir,
+    Limit,
+    ModelName,
+    Plugins,
+    Sample,
+    SplitOption,
+    TrueLabel,
+    Url,
+)
 from whitebox.terminal.pictures import certificate_picture
 
 Certified = Annotated[
@@ -24,7 +35,7 @@ Radii = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Radius; of an image 0.1, of a model may be repeated and is 0.1, 0.2, 0.3 by default.",
+        help="Radius; of an image 0.1; of a model may be repeated, default: its own, by thirds.",
     ),
 ]
 ExactSeconds = Annotated[
@@ -42,7 +53,7 @@ Card = Annotated[
     Path | None, typer.Option(help="Where the card goes; results are added to an existing card.")
 ]
 _OF_AN_IMAGE = ("label", "model", "url")
-_OF_A_MODEL = ("exact", "verdicts", "out", "data", "data_dir", "sample", "split", "limit")
+_OF_A_MODEL = ("exact", "verdicts", "out", "data", "plugin", "data_dir", "sample", "split", "limit")
 # What an image is certified within if nothing is said.
 _RADIUS = 0.1
 
@@ -59,6 +70,7 @@ def certify(
     verdicts: Verdicts = None,
     out: Card = None,
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
@@ -81,8 +93,8 @@ def certify(
         fail(f"There is no image, package or run {target}.")
     _refuse_given(context, _OF_AN_IMAGE, f"an image, and {target} is no file")
     images = TestImages(data, data_dir, sample, split, limit)
-    with errors_in_one_line("certify"):
-        certify_model(target, epsilon or [0.1, 0.2, 0.3], exact, verdicts, out, images, as_json)
+    with errors_in_one_line("certify", plugin):
+        certify_model(target, epsilon, exact, verdicts, out, images, as_json)
 
 
 def _certify_image(

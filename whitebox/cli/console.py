@@ -5,7 +5,7 @@ Every command prints lines and tables for people, or with --json one JSON docume
 
 import codecs
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.status import Status
 
 from model.package import PackageError
+from model.plugins import PluginError, load_plugin
 from service.codecs.preprocessing import NotADigitError
 from service.errors import Problem
 from service.settings import SettingsError
@@ -42,6 +43,7 @@ _PLAIN = (
     PackageError,
     SettingsError,
     NotADigitError,
+    PluginError,
     Problem,
     ServiceError,
     UnknownLabelError,
@@ -68,9 +70,10 @@ def say(line: str) -> None:
     _OUTPUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def inform(line: str) -> None:
+def inform(*lines: str) -> None:
     """Prints what the user should know beside the result, to standard error."""
-    _ERRORS.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        _ERRORS.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: RenderableType) -> None:
@@ -104,9 +107,14 @@ def working(what: str) -> Status:
 
 
 @contextmanager
-def errors_in_one_line(command: str) -> Iterator[None]:
-    """Ends the command with one line for what the user can set right, missing extras included."""
+def errors_in_one_line(command: str, plugins: Iterable[str] | None = None) -> Iterator[None]:
+    """Ends the command with one line for what the user can set right, missing extras included.
+
+    The plugins that the command names are loaded before anything else.
+    """
     try:
+        for plugin in plugins or ():
+            load_plugin(plugin)
         yield
     except _PLAIN as error:
         fail(str(error))

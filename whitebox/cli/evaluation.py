@@ -13,7 +13,7 @@ from model.package import MANIFEST, read_package, write_atomically
 from training.errors import TrainingError
 from whitebox.cli.card_table import card_table, check_lines
 from whitebox.cli.console import Json, errors_in_one_line, print_json, resumable, say, show
-from whitebox.cli.options import Data, DataDir, Limit, Sample, Split, SplitOption, Target
+from whitebox.cli.options import Data, DataDir, Limit, Plugins, Sample, Split, SplitOption, Target
 
 if TYPE_CHECKING:
     from evaluation.evaluated_model import EvaluatedModel
@@ -30,7 +30,9 @@ Attacks = Annotated[
     list[str] | None,
     typer.Option(help="Only this attack; may be repeated. Default: all (docs/evaluation.md)."),
 ]
-Epsilon = Annotated[float, typer.Option(min=0, max=1, help="Radius of the L-inf ball.")]
+Epsilon = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Radius of the L-inf ball; default: the model's own.")
+]
 TrustCertificates = Annotated[
     bool, typer.Option("--trust-certificates", help="Do not run expensive attacks on certified images.")
 ]
@@ -50,12 +52,13 @@ def evaluate(
     target: Target,
     out: CardPath = None,
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     split: SplitOption = "test",
     quick: Quick = False,
     attack: Attacks = None,
-    epsilon: Epsilon = 0.3,
+    epsilon: Epsilon = None,
     limit: Limit = None,
     trust_certificates: TrustCertificates = False,
     corruptions: Corruptions = False,
@@ -69,7 +72,7 @@ def evaluate(
 
     Example: whitebox evaluate artifacts/mnist-3v5/2 --quick --limit 200
     """
-    with errors_in_one_line("evaluate"):
+    with errors_in_one_line("evaluate", plugin):
         from evaluation.evaluated_model import load_model
         from evaluation.harness.plan import plan_suite
         from evaluation.harness.suite import QUICK
@@ -106,11 +109,13 @@ def _evaluate_suite(
 def _evaluate_corruptions(
     model: "EvaluatedModel", dataset: "Dataset", path: Path, limit: int | None
 ) -> dict[str, Any]:
+    from evaluation.certificates import check_images
     from evaluation.corruptions import SAMPLE, accuracy_under_corruptions
 
     card = {**model.head(), "data": dataset.origin()}
     found = {"corruptions": accuracy_under_corruptions(model, dataset, limit or SAMPLE)}
     before = json.loads(path.read_text()) if path.exists() else card
+    check_images(path, before, dataset)
     _write(path, json.dumps({**before, **found}, indent=2))
     return {**card, **found}
 
@@ -127,7 +132,7 @@ class TestImages(NamedTuple):
 
 def certify_model(
     target: Path,
-    radii: list[float],
+    radii: list[float] | None,
     exact: float | None,
     verdicts: Path | None,
     out: Path | None,
@@ -136,16 +141,18 @@ def certify_model(
 ) -> None:
     """Measures certified accuracy; the options of `whitebox certify` describe the arguments."""
     from evaluation.certificates import add_to_card, certified_accuracy, make_certified_card
-    from training.data import Place, load_recorded
+    from evaluation.harness.suite import certified_epsilons
+    from training.data import Place, epsilon_of, load_recorded
 
     name, network = _load(target)
     place = Place(images.data, images.data_dir, images.sample)
-    dataset = load_recorded(_training_of(target), network.config.labels, images.split, place)
-    dataset = dataset.first(images.limit)
-    entries = certified_accuracy(network.freeze(), dataset, radii, exact, verdicts)
+    training = _training_of(target)
+    dataset = load_recorded(training, network.config.labels, images.split, place).first(images.limit)
+    within = radii or certified_epsilons(epsilon_of(training))
+    entries = certified_accuracy(network.freeze(), dataset, within, exact, verdicts)
     card = make_certified_card(name, dataset, entries)
     if out is not None and out.exists():
-        add_to_card(out, entries)
+        add_to_card(out, dataset, entries)
     elif out is not None:
         _write(out, json.dumps(card, indent=2))
     _show_card(card, out, as_json)
@@ -155,6 +162,7 @@ def inside(
     target: Target,
     out: Annotated[Path, typer.Option(help="Where the numbers go, NAME.inside.json.")],
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     sample: Sample = False,
     boundary_steps: Annotated[
@@ -166,7 +174,7 @@ def inside(
 
     Example: whitebox inside artifacts/mnist-3v5/2 --out docs/results/cards/mnist-3v5.inside.json
     """
-    with errors_in_one_line("inside"):
+    with errors_in_one_line("inside", plugin):
         from evaluation.introspection import initial_network, introspect
         from training.data import Place, load_recorded
 

@@ -16,6 +16,10 @@ Data = Annotated[
         help="Your own images: a folder with a subfolder a class, a directory of IDX files, an .npz file."
     ),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A module or .py file of your own (docs/plugins.md). May be repeated."),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(

@@ -4,14 +4,15 @@ What needs torch is imported when a command runs, so that `whitebox serve` and `
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
+from training.device import DeviceChoice
 from training.errors import TrainingError
 from whitebox.cli.console import Json, errors_in_one_line, inform, print_json, resumable, say, show, working
-from whitebox.cli.options import Data, DataDir, Sample
+from whitebox.cli.options import Data, DataDir, Plugins, Sample
 
 if TYPE_CHECKING:
     from training.run import Run
@@ -31,9 +32,7 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", help="A value of the recipe: network.poses=8. May be repeated."),
 ]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto is a GPU where there is one.")
-]
+Device = Annotated[DeviceChoice, typer.Option(help="Where to compute; auto is a GPU where there is one.")]
 Holdout = Annotated[
     float,
     typer.Option(min=0.01, max=0.5, help="Share of --data held out where it has no test part of its own."),
@@ -49,6 +48,7 @@ def train(
     epsilon: Epsilon = None,
     recipe_file: RecipeFile = None,
     settings: Values = None,
+    plugin: Plugins = None,
     seed: Annotated[int, typer.Option(help="Seed of the random number generators.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run directory; default runs/RECIPE-SEED.")] = None,
     data_dir: DataDir = None,
@@ -62,7 +62,7 @@ def train(
 
     Example: whitebox train --data photos/ --classes cat,dog --recipe certified --epsilon 0.1
     """
-    with errors_in_one_line("train"):
+    with errors_in_one_line("train", plugin):
         if list_recipes:
             _show_recipes(as_json)
             return
@@ -74,8 +74,7 @@ def train(
         chosen = chosen_recipe(recipe, recipe_file, settings or [], epochs)
         place, choice = Place(data, data_dir, sample), Choice(_names(classes), _size(size), holdout)
         selected = select(chosen, place, choice, epsilon)
-        for note in selected.notes:
-            inform(note)
+        inform(*selected.notes)
         run = Run(out or _default_run(selected.recipe.name, data, seed))
         with resumable(f"The finished epochs are in {run.directory}; the same command goes on."):
             run_training(selected.recipe, seed, *selected.images, run, source=selected.source, device=device)
@@ -137,6 +136,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
     data: Data = None,
+    plugin: Plugins = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -146,7 +146,7 @@ def export(
 
     Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/4
     """
-    with errors_in_one_line("export"):
+    with errors_in_one_line("export", plugin):
         from training.data import Place
         from training.export import export_from
 

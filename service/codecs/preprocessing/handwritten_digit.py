@@ -1,7 +1,7 @@
 """From a photograph of a hand-written digit to what the network reads: MNIST's form.
 
 MNIST's own procedure (LeCun 1998): light on dark, the digit scaled to fit a box of 20 x 20 with its aspect
-ratio kept, then placed so that its centre of mass is the centre of the 28 x 28 image.
+ratio kept, then placed so that its centre of mass is the centre of the image.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from running import ROOT, running_server, worker_ids
 
-from model.attacks.settings import ATTACKS
+from model.attacks.settings import SERVED_ATTACKS
 from service.api.schemas.responses import AttackResponse
 
 FIVE = {"png": base64.b64encode((ROOT / "examples" / "five.png").read_bytes()).decode()}
@@ -31,7 +31,7 @@ def test_pgd_turns_the_example_into_another_digit(client):
     assert result["stopped_by"] == "success"
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", SERVED_ATTACKS)
 def test_every_attack_answers_inside_ball_and_box(client, digits, name):
     image = digits[0][3]
     answer = attack(client, [image.tolist()], attack=name, epsilon=0.2, query_budget=150, seed=1)
