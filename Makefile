@@ -5,14 +5,19 @@ PORT ?= 8000
 BIN := .venv/bin
 UV := .venv/lock/bin/uv
 
-.PHONY: serve test lint format web web-check demo image-test contract-test minimum-versions audit bench bench-peers clean report \
+.PHONY: serve test test-all lint format web web-check demo image-test contract-test minimum-versions audit bench bench-peers clean report \
 	docs results-3v5 results-3v5-certified results-10 results-10-certified results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
 
-test: .venv/dev.stamp ## Run the tests; those marked full_data need WHITEBOX_DATA_DIR
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# Python keeps what it compiles, whatever the environment says: the tests start a hundred processes.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+test: .venv/dev.stamp ## Run the tests but those marked slow; those marked full_data need WHITEBOX_DATA_DIR
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
+test-all: .venv/dev.stamp ## Run all tests, properties with ten times as many examples
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style, types, import directions
 	$(BIN)/ruff check .

@@ -5,15 +5,27 @@ import subprocess
 from collections.abc import Iterator
 
 import httpx
+import hypothesis
 import numpy as np
 import pytest
 import torch
-from running import PACKAGE, running_server, sample_digits
+from running import NO_WORKERS, PACKAGE, running_server, sample_digits
 
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
 from model.package import ModelPackage, read_package
 from training.data import DATA_DIR_VARIABLE, Dataset, load_mnist
+
+# A deadline would tell how busy the machine is. `make test-all` asks for the thorough profile.
+hypothesis.settings.register_profile("quick", max_examples=30, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=300, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: some tests wait for what a clock ends."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
@@ -75,6 +87,13 @@ def server() -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
 @pytest.fixture(scope="session")
 def client(server) -> httpx.Client:
     return server[0]
+
+
+@pytest.fixture(scope="session")
+def without_workers() -> Iterator[httpx.Client]:
+    """A service that neither attacks nor certifies, lets nobody control models and finds no image typical."""
+    with running_server(WHITEBOX_TYPICALITY_LEVEL="1", **NO_WORKERS) as (client, _):
+        yield client
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "3"
 WHITEBOX = Path(sys.executable).with_name("whitebox")
 JSON = b"Content-Type: application/json\r\n"
+# A server without workers imports no torch: it starts in a third of the time.
+NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
 
 def whole_request(body: bytes, head: bytes = JSON, start: bytes = b"POST /v1/predict HTTP/1.1") -> bytes:
@@ -40,18 +43,24 @@ def running_server(
     cwd: Path = ROOT,
     prefix: Sequence[str] = (),
     stderr: int | None = None,
+    only: str | None = None,
     **environment: str,
 ) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """Starts `whitebox serve` on a free port and ends it; its log goes to a file if one is named.
 
-    A prefix goes before the command, as `nice` does; stderr may be a terminal. Unless the environment says
-    otherwise, the model of two digits answers: it is the quickest.
+    A prefix goes before the command, as `nice` does; stderr may be a terminal. With `only` it serves that
+    shipped model and no other, and starts sooner. Unless the environment says otherwise, the model of two
+    digits answers: it is the quickest.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     level = "warning" if log is None else "info"
     with ExitStack() as files:
+        if only is not None:
+            models = Path(files.enter_context(TemporaryDirectory(prefix="models-")))
+            (models / only).symlink_to(ROOT / "artifacts" / only)
+            environment["WHITEBOX_MODELS_DIR"] = str(models)
         process = subprocess.Popen(
             [*prefix, WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
             env={
@@ -63,6 +72,12 @@ def running_server(
             cwd=cwd,
             stderr=stderr if log is None else files.enter_context(log.open("wb")),
         )
+        yield from _while_it_runs(process, port)
+
+
+def _while_it_runs(
+    process: subprocess.Popen[bytes], port: int
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
             _wait_until_ready(client, process)
@@ -98,6 +113,14 @@ def on_a_terminal(*arguments: object, **environment: str) -> str:
     return shown.decode()
 
 
+def another(client: httpx.Client) -> httpx.Client:
+    """Returns a client of the same server with connections of its own.
+
+    It loads no certificates, which takes longer than a request.
+    """
+    return httpx.Client(base_url=client.base_url, timeout=client.timeout, verify=False)
+
+
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
     """Returns the sum of a metric's samples that have the labels."""
     total = 0.0
@@ -129,7 +152,7 @@ def without_module(module: str, directory: Path) -> str:
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):  # a niced server gets little of a busy machine
+    for _ in range(3000):  # a niced server gets little of a busy machine
         assert process.poll() is None, "the server ended before it was ready"
         try:
             answer = client.get("/v2/health/ready")
@@ -138,4 +161,4 @@ def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) ->
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise AssertionError("the server did not get ready in two minutes")
+    raise AssertionError("the server did not get ready in five minutes")

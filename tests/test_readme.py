@@ -8,6 +8,9 @@ import subprocess
 import numpy as np
 import pytest
 from running import ROOT, WHITEBOX, running_server, sample_digits
+from typer.testing import CliRunner
+
+from whitebox.cli import app
 
 PLACE = "http://127.0.0.1:8000"
 
@@ -88,7 +91,8 @@ def test_the_python_call_of_the_api_document_works(client):
     ["serve", "predict", "explain", "attack", "train", "evaluate", "certify", "inside", "report", "export"],
 )
 def test_every_command_has_help_with_an_example(command):
-    done = subprocess.run([WHITEBOX, command, "--help"], check=True, capture_output=True, text=True)
+    done = CliRunner().invoke(app, [command, "--help"])
+    assert done.exit_code == 0
     assert f"Example: whitebox {command}" in done.stdout
 
 
@@ -133,8 +137,9 @@ def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
         (["predict", "examples/three.png", "--model", "x"], "There is no model 'x'"),
     ],
 )
-def test_mistakes_on_the_command_line_get_one_clear_line(arguments, complaint):
-    done = subprocess.run([WHITEBOX, *arguments], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 1
+def test_mistakes_on_the_command_line_get_one_clear_line(arguments, complaint, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 1
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr

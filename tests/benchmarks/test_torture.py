@@ -20,6 +20,7 @@ from benchmarks.torture.task import Task
 from benchmarks.torture.watching import added
 
 
+@pytest.mark.slow  # test_faults.py has the core of it
 def test_an_honest_client_loses_nothing_amid_mutated_requests():
     command = [sys.executable, "-m", "benchmarks.torture", "--seconds", "3", "--predictions", "0"]
     command += ["--only", "mutated_requests"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -65,7 +65,6 @@ def assert_between(value: torch.Tensor, bounds: Interval) -> None:
     assert (value <= bounds.upper + 1e-9).all()
 
 
-@settings(max_examples=30, deadline=None)
 @given(centre=pixels, direction=pixels, epsilon=st.floats(0, 0.5), true=st.integers(0, 1))
 def test_every_layer_stays_within_its_bounds(frozen, verifier, centre, direction, epsilon, true):
     image = torch.from_numpy(centre).double()
@@ -173,7 +172,6 @@ def test_the_property_covers_the_registry():
     assert ATTACKS.keys() - LIGHT_STEPS.keys() == {"auto", "apgd-t"}
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     index=st.integers(0, 999),
     share=st.just(1.0) | st.floats(0.1, 1),

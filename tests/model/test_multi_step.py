@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.layers.multi_step import MultiStepLayer
@@ -65,7 +65,6 @@ def test_the_interval_holds_every_pixel_of_the_ball_and_is_reached(layer, x, eps
     assert max(got) == pytest.approx(bounds.upper.item(), abs=1e-9)
 
 
-@settings(max_examples=30)
 @given(layers(), st.floats(0.02, 0.98))
 def test_the_slope_is_the_derivative(layer, x):
     image = row([x]).requires_grad_()

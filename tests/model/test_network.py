@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -88,7 +88,6 @@ def test_trace_is_complete_at_every_level_on_real_digits(frozen, images):
     assert_complete(frozen.trace(images))
 
 
-@settings(max_examples=25, deadline=None)
 @given(any_images)
 def test_trace_is_complete_at_every_level_on_any_image(frozen, pixels):
     assert_complete(frozen.trace(torch.from_numpy(pixels)))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.layers.two_step import TwoStepLayer, two_step_slope
@@ -65,7 +65,6 @@ def test_staircase_never_falls(parameters, x, y):
     assert low <= high + 1e-9
 
 
-@settings(max_examples=30)
 @given(parameters, st.floats(0.02, 0.98))
 def test_slope_is_the_derivative(parameters, x):
     layer = layer_with(*parameters)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -49,7 +49,6 @@ def test_real_digits_are_read_as_the_schema_reads_them(digits):
         assert_read_alike(body)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_what_it_reads_the_schema_reads_too(data):
     images = [[[data.draw(PIXEL)] * 28 for _ in range(28)] for _ in range(data.draw(st.integers(1, 3)))]
@@ -79,7 +78,6 @@ NAME = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     model=NAME,
     version=NAME,

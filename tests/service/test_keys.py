@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from running import running_server
+from running import NO_WORKERS, running_server
 
 from service.errors import Unauthorized
 from service.http.protection.auth import ApiKeys
 from service.settings import Settings, SettingsError
-
-NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +16,10 @@ def locked(tmp_path_factory) -> Iterator[httpx.Client]:
     file = tmp_path_factory.mktemp("keys") / "keys"
     file.write_text("# of the app\nthird-key\n")
     with running_server(
-        WHITEBOX_API_KEYS="first-key, second-key",
+        only="mnist-3v5",
+        WHITEBOX_API_KEYS="first-key, second-key, busy, calm",
         WHITEBOX_API_KEY_FILE=str(file),
+        WHITEBOX_RATE_LIMIT="2",
         WHITEBOX_METRICS_NEED_KEY="true",
         **NO_WORKERS,
     ) as (client, _):
@@ -63,17 +63,16 @@ def test_health_and_documentation_stay_open(locked):
         assert locked.get(path).status_code == 200, path
 
 
-def test_a_key_has_its_own_rate(three):
-    with running_server(WHITEBOX_API_KEYS="busy,calm", WHITEBOX_RATE_LIMIT="2", **NO_WORKERS) as (client, _):
-        ask = {"json": {"images": [three]}}
-        busy = [client.post("/v1/predict", **ask, headers={"X-API-Key": "busy"}) for _ in range(30)]
-        codes = [answer.status_code for answer in busy]
-        assert codes[:4] == [200] * 4  # two seconds' worth at once
-        refused = [answer for answer in busy if answer.status_code == 429]
-        assert len(refused) > 15
-        assert int(refused[0].headers["Retry-After"]) >= 1
-        assert refused[0].json()["type"] == "urn:whitebox:problem:rate-limited"
-        assert client.post("/v1/predict", **ask, headers={"X-API-Key": "calm"}).status_code == 200
+def test_a_key_has_its_own_rate(locked, three):
+    ask = {"json": {"images": [three]}}
+    busy = [locked.post("/v1/predict", **ask, headers={"X-API-Key": "busy"}) for _ in range(30)]
+    codes = [answer.status_code for answer in busy]
+    assert codes[:4] == [200] * 4  # two seconds' worth at once
+    refused = [answer for answer in busy if answer.status_code == 429]
+    assert len(refused) > 15
+    assert int(refused[0].headers["Retry-After"]) >= 1
+    assert refused[0].json()["type"] == "urn:whitebox:problem:rate-limited"
+    assert locked.post("/v1/predict", **ask, headers={"X-API-Key": "calm"}).status_code == 200
 
 
 def test_keys_appear_in_no_representation():

@@ -11,9 +11,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from PIL import Image
-from running import JSON, metric, running_server, whole_request
+from running import JSON, NO_WORKERS, metric, running_server, whole_request
 
-NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 MIB = 2**20
 INFER = "/v2/models/mnist-3v5/infer"
 

@@ -9,21 +9,24 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client import CollectorRegistry, Histogram
-from running import PACKAGE, ROOT, WHITEBOX, metric, running_server, without_module
+from running import NO_WORKERS, ROOT, WHITEBOX, another, metric, running_server, without_module, worker_ids
+from typer.testing import CliRunner, Result
 
 from benchmarks.torture.service import serving_processes
 from service.settings import Settings
 from service.telemetry.metrics import BufferedHistogram
-
-NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
+from whitebox.cli import app
 
 
 def test_metrics_count_what_happened(client, three, package):
@@ -104,33 +107,109 @@ def test_metrics_do_not_grow_with_the_paths_that_clients_make_up(client):
     assert "nothing" not in client.get("/metrics").text
 
 
-def test_log_lines_are_json_and_carry_the_requests_id(tmp_path, three):
-    log = tmp_path / "log"
-    with running_server(log=log, WHITEBOX_ACCESS_LOG="true", **NO_WORKERS) as (client, _):
-        client.post("/v1/predict", json={"images": [three]}, headers={"X-Request-ID": "req-7"})
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+class Collector(HTTPServer):
+    """Takes traces as an OpenTelemetry collector does."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                found = ExportTraceServiceRequest.FromString(content)
+                for resource in found.resource_spans:
+                    for scope in resource.scope_spans:
+                        self.server.spans.extend(scope.spans)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.spans: list[Span] = []
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    found = Collector()
+    thread = threading.Thread(target=found.serve_forever)
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is left of a service that has answered a request and was told to end.
+
+    Attributes:
+        draining: The status of readiness, liveness and a prediction after SIGTERM.
+    """
+
+    port: int
+    draining: tuple[int, int, int]
+    exit_code: int
+    log: str
+    spans: list[Span]
+
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory, digits) -> Observed:
+    log = tmp_path_factory.mktemp("observed") / "log"
+    with collecting() as collector:
+        settings = {
+            "WHITEBOX_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}/v1/traces",
+            "WHITEBOX_ACCESS_LOG": "true",
+            "WHITEBOX_DRAIN_SECONDS": "1.5",
+            # Two that the options override.
+            "WHITEBOX_PORT": "1",
+            "WHITEBOX_LOG_LEVEL": "error",
+        }
+        with running_server(log=log, only="mnist-3v5", **settings, **NO_WORKERS) as (client, process):
+            headers = {"X-Request-ID": "req-7", "traceparent": f"00-{TRACE}-{PARENT}-01"}
+            ask = {"images": [digits[0][0].tolist()]}
+            assert client.post("/v1/predict", json=ask, headers=headers).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            draining = (
+                client.get("/v2/health/ready").status_code,
+                client.get("/v2/health/live").status_code,
+                client.post("/v1/predict", json=ask).status_code,
+            )
+            exit_code = process.wait(timeout=15)
+        return Observed(client.base_url.port, draining, exit_code, log.read_text(), collector.spans)
+
+
+def test_log_lines_are_json_and_carry_the_requests_id(observed):
+    lines = [json.loads(line) for line in observed.log.splitlines()]
     (line,) = [line for line in lines if line["request_id"] == "req-7"]
     assert (line["path"], line["status"], line["method"]) == ("/v1/predict", 200, "POST")
     assert line["milliseconds"] > 0
     assert {"time", "level", "logger", "message"} <= set(line)
 
 
-def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(three):
-    with running_server("--workers", "2", WHITEBOX_MODEL_CONTROL="true", **NO_WORKERS) as (client, process):
-        time.sleep(3)  # both are up
+def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(tmp_path, three):
+    log, settings = tmp_path / "log", {"WHITEBOX_MODEL_CONTROL": "true", **NO_WORKERS}
+    with running_server("--workers", "2", log=log, **settings) as (client, process):
+        while log.read_text().count('"ready: ') < 2:
+            time.sleep(0.1)
         seen = set()
         for _ in range(40):  # a connection each, so that both get some
-            with httpx.Client(base_url=client.base_url) as one:
+            with another(client) as one:
                 assert one.post("/v1/predict", json={"images": [three]}).status_code == 200
                 seen.add(metric(one, "whitebox_requests_total", route="/v1/predict"))
         assert max(seen) == 40
         assert len(seen) == 40, "each process told its own numbers only"
         assert client.post("/v2/repository/models/mnist-10/unload").status_code == 200
         time.sleep(2.5)  # the other process looks every second
-        unloaded, deadline = 0, time.monotonic() + 30
+        unloaded, deadline = 0, time.monotonic() + 60
         while unloaded < 20:  # in a row, so both
             assert time.monotonic() < deadline
-            with httpx.Client(base_url=client.base_url) as one:
+            with another(client) as one:
                 unloaded = unloaded + 1 if one.get("/v2/models/mnist-10/ready").status_code == 404 else 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
@@ -140,26 +219,19 @@ def test_serving_processes_that_start_slowly_are_waited_for(tmp_path, three):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\nif 'spawn_main' in str(sys.orig_argv): time.sleep(6)\n"
     )
-    environment = {**NO_WORKERS, **one_model(tmp_path), "PYTHONPATH": path_with(tmp_path)}
-    with running_server("--workers", "2", **environment) as (client, process):
+    environment = {**NO_WORKERS, "PYTHONPATH": path_with(tmp_path)}
+    with running_server("--workers", "2", only="mnist-3v5", **environment) as (client, process):
         first = serving_processes(process.pid)
         assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
         assert serving_processes(process.pid) == first
-
-
-def one_model(directory):
-    """Fewer models make a serving process start sooner."""
-    (models := directory / "models" / "mnist-3v5").mkdir(parents=True)
-    (models / PACKAGE.name).symlink_to(PACKAGE)
-    return {"WHITEBOX_MODELS_DIR": str(models.parent)}
 
 
 def path_with(directory):
     return os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
 
 
-def test_killed_serving_processes_are_replaced_and_no_longer_counted(tmp_path, three):
-    with running_server("--workers", "2", **NO_WORKERS, **one_model(tmp_path)) as (client, process):
+def test_killed_serving_processes_are_replaced_and_no_longer_counted(three):
+    with running_server("--workers", "2", only="mnist-3v5", **NO_WORKERS) as (client, process):
         address = ("127.0.0.1", client.base_url.port)
         with ExitStack() as held:
             for _ in range(20):
@@ -168,7 +240,7 @@ def test_killed_serving_processes_are_replaced_and_no_longer_counted(tmp_path, t
             for serving in (killed := serving_processes(process.pid)):
                 os.kill(serving, signal.SIGKILL)
         client.close()  # its connection may have been one of those that broke
-        with httpx.Client(base_url=client.base_url, timeout=60) as anew:
+        with another(client) as anew:
             assert anew.post("/v1/predict", json={"images": [three]}).status_code == 200
             assert metric(anew, "whitebox_budget_used", budget="connections") < 10
         until(lambda: len(set(serving_processes(process.pid)) - set(killed)) == 2)
@@ -181,24 +253,21 @@ def until(holds):
         time.sleep(0.1)
 
 
-def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(tmp_path, three):
-    with running_server(WHITEBOX_DRAIN_SECONDS="1.5", **NO_WORKERS) as (client, process):
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        assert client.get("/v2/health/ready").status_code == 503
-        assert client.get("/v2/health/live").status_code == 200
+def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(observed):
+    assert observed.draining == (503, 200, 200)
+    assert observed.exit_code == 0
+
+
+def test_the_first_answer_comes_soon_an_attack_at_sigterm_gets_its_own_and_no_process_is_left(three):
+    started = time.monotonic()
+    with running_server(only="mnist-3v5", WHITEBOX_ATTACK_TIMEOUT_SECONDS="3") as (client, process):
         assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
-        assert process.wait(timeout=15) == 0
-
-
-def test_an_attack_in_progress_at_sigterm_gets_its_answer(three):
-    with running_server(WHITEBOX_CERTIFY_WORKERS="0", WHITEBOX_ATTACK_TIMEOUT_SECONDS="3") as (
-        client,
-        process,
-    ):
+        assert time.monotonic() - started < 180  # a hang would show; the 3 s are measured in benchmarks/
         fast = {"images": [three], "attack": "fgsm", "epsilon": 0.1}
         while client.post("/v1/attack", json=fast).status_code != 200:
             time.sleep(0.2)
+        workers = worker_ids(process.pid)
+        assert len(workers) == 2
         answers = []
         slow = {**fast, "attack": "square", "epsilon": 0.001, "steps": 100_000}
         asking = threading.Thread(target=lambda: answers.append(client.post("/v1/attack", json=slow)))
@@ -209,15 +278,25 @@ def test_an_attack_in_progress_at_sigterm_gets_its_answer(three):
         assert answers[0].status_code == 200
         assert answers[0].json()["results"][0]["stopped_by"] == "deadline"
         assert process.wait(timeout=15) == 0
+        assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
-def test_what_does_not_end_in_time_is_told_so_and_leaves_no_trace_in_the_log(tmp_path, three):
+def test_a_client_that_leaves_is_no_error_and_what_does_not_end_in_time_is_told_so(tmp_path, three):
     log = tmp_path / "log"
-    with running_server(log=log, WHITEBOX_CERTIFY_WORKERS="0", WHITEBOX_SHUTDOWN_SECONDS="1") as (
-        client,
-        process,
-    ):
+    settings = {"WHITEBOX_CERTIFY_WORKERS": "0", "WHITEBOX_SHUTDOWN_SECONDS": "1"}
+    with running_server(log=log, only="mnist-3v5", **settings) as (client, process):
         slow = {"images": [three], "attack": "square", "epsilon": 0.001, "steps": 100_000}
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/attack", json=slow, timeout=0.5)
+        with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
+            leaving.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            )
+            leaving.sendall(b"Content-Length: 5000\r\n\r\n{")
+        time.sleep(0.5)
+        assert metric(client, "whitebox_requests_total", status="499") == 2
+        assert '"level":"error"' not in log.read_text()
+
         answers = []
         asking = threading.Thread(target=lambda: answers.append(client.post("/v1/attack", json=slow)))
         asking.start()
@@ -230,41 +309,39 @@ def test_what_does_not_end_in_time_is_told_so_and_leaves_no_trace_in_the_log(tmp
     assert "Traceback" not in log.read_text()
 
 
-def test_a_client_that_leaves_is_no_error(tmp_path, three):
-    log = tmp_path / "log"
-    with running_server(log=log, WHITEBOX_CERTIFY_WORKERS="0") as (client, _):
-        slow = {"images": [three], "attack": "square", "epsilon": 0.001, "steps": 100_000}
-        with pytest.raises(httpx.ReadTimeout):
-            client.post("/v1/attack", json=slow, timeout=0.5)
-        with socket.create_connection(("127.0.0.1", client.base_url.port)) as leaving:
-            leaving.sendall(
-                b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            )
-            leaving.sendall(b"Content-Length: 5000\r\n\r\n{")
-        time.sleep(0.5)
-        assert metric(client, "whitebox_requests_total", status="499") == 2
-    assert '"level":"error"' not in log.read_text()
-
-
 def whitebox(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [WHITEBOX, *arguments], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=180, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture
+def check(monkeypatch) -> Callable[..., Result]:
+    """Runs `whitebox serve --check`, or another command, in this process."""
+    monkeypatch.chdir(ROOT)
+
+    def check(*arguments: str, command: str = "serve", **environment: str) -> Result:
+        options = ("--check", *arguments) if command == "serve" else arguments
+        return CliRunner().invoke(app, [command, *options], env=environment, catch_exceptions=False)
+
+    return check
 
 
 @pytest.mark.parametrize(
     ("command", "variable", "complaint"),
     [
-        (("serve", "--check"), "WHITEBOX_ATTCK_WORKERS", "did you mean WHITEBOX_ATTACK_WORKERS?"),
+        (("serve",), "WHITEBOX_ATTCK_WORKERS", "did you mean WHITEBOX_ATTACK_WORKERS?"),
         (("predict", "examples/three.png"), "WHITEBOX_DATADIR", "did you mean WHITEBOX_DATA_DIR?"),
         (("serve",), "whitebox_prot", "did you mean WHITEBOX_PORT?"),
         (("serve",), "WHITEBOX_XYZZY", "docs/settings.md lists all."),
     ],
 )
-def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_that_is(command, variable, complaint):
-    failed = whitebox(*command, **{variable: "0"})
-    assert failed.returncode == 1
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_that_is(
+    check, command, variable, complaint
+):
+    failed = check(*command[1:], command=command[0], **{variable: "0"})
+    assert failed.exit_code == 1
     assert failed.stderr == f"{variable} is not a setting; {complaint}\n"
 
 
@@ -281,7 +358,7 @@ def test_the_table_of_settings_has_each_with_its_default():
             assert shown == (f"{expected:g}" if isinstance(expected, float) else str(expected))
 
 
-def test_variables_of_training_and_of_kubernetes_are_no_mistake(tmp_path):
+def test_variables_of_training_and_of_kubernetes_are_no_mistake(check, tmp_path):
     kubernetes = {
         "WHITEBOX_PORT": "tcp://10.96.0.7:80",
         "WHITEBOX_PORT_80_TCP": "tcp://10.96.0.7:80",
@@ -290,14 +367,12 @@ def test_variables_of_training_and_of_kubernetes_are_no_mistake(tmp_path):
         "WHITEBOX_SERVING_SERVICE_HOST": "10.96.0.8",
         "WHITEBOX_SERVING_PORT": "tcp://10.96.0.8:80",
     }
-    assert whitebox("serve", "--check", WHITEBOX_DATA_DIR=str(tmp_path), **kubernetes).returncode == 0
+    assert check(WHITEBOX_DATA_DIR=str(tmp_path), **kubernetes).exit_code == 0
 
 
-def test_host_port_and_log_level_are_settings_that_options_override(tmp_path):
-    log = tmp_path / "log"
-    with running_server(log=log, WHITEBOX_PORT="1", WHITEBOX_LOG_LEVEL="error", **NO_WORKERS) as (client, _):
-        port = client.base_url.port
-    assert f"listening on http://127.0.0.1:{port}" in log.read_text()  # an info line, on the option's port
+def test_host_port_and_log_level_are_settings_that_options_override(observed):
+    # An info line, on the option's port.
+    assert f"listening on http://127.0.0.1:{observed.port}" in observed.log
     failed = whitebox("serve", WHITEBOX_HOST="nowhere.invalid", **NO_WORKERS)
     assert failed.returncode != 0
     assert "nowhere.invalid" in failed.stderr or "not known" in failed.stderr
@@ -311,9 +386,9 @@ def test_host_port_and_log_level_are_settings_that_options_override(tmp_path):
         ([], {"WHITEBOX_WORKERS": "0"}, "WHITEBOX_WORKERS: Input should be greater than"),
     ],
 )
-def test_a_value_that_does_not_exist_is_a_line_and_no_traceback(options, environment, complaint):
-    failed = whitebox("serve", *options, **environment)
-    assert failed.returncode in (1, 2)
+def test_a_value_that_does_not_exist_is_a_line_and_no_traceback(check, options, environment, complaint):
+    failed = check(*options, **environment)
+    assert failed.exit_code in (1, 2)
     assert complaint in failed.stderr
     assert "Traceback" not in failed.stderr
 
@@ -342,9 +417,9 @@ def test_on_a_terminal_people_read_where_it_listens_and_how_to_try_it():
     assert Path(ROOT / shlex.split(command)[-2].removeprefix("@")).is_file()
 
 
-def test_check_verifies_without_serving(tmp_path):
-    fine = whitebox("serve", "--check")
-    assert fine.returncode == 0
+def test_check_verifies_without_serving(check, tmp_path):
+    fine = check()
+    assert fine.exit_code == 0
     assert "mnist-3v5/3 answers" in fine.stdout
     assert "open to everybody" in " ".join(fine.stdout.split())
     for variable, value, expected in (
@@ -353,8 +428,8 @@ def test_check_verifies_without_serving(tmp_path):
         ("WHITEBOX_DEFAULT_MODEL", "mnist-99", "WHITEBOX_DEFAULT_MODEL"),
         ("WHITEBOX_API_KEY_FILE", str(tmp_path / "none"), "WHITEBOX_API_KEY_FILE"),
     ):
-        failed = whitebox("serve", "--check", **{variable: value})
-        assert failed.returncode == 1
+        failed = check(**{variable: value})
+        assert failed.exit_code == 1
         assert expected in failed.stderr
         assert "Traceback" not in failed.stderr
 
@@ -367,47 +442,10 @@ def test_safe_headers_and_no_server_name(client, three):
     assert "Server" not in answer.headers
 
 
-class Collector(HTTPServer):
-    """Takes traces as an OpenTelemetry collector does."""
-
-    def __init__(self) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers["Content-Length"]))
-                found = ExportTraceServiceRequest.FromString(content)
-                for resource in found.resource_spans:
-                    for scope in resource.scope_spans:
-                        self.server.spans.extend(scope.spans)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.spans = []
-
-
-@pytest.fixture
-def collector():
-    found = Collector()
-    thread = threading.Thread(target=found.serve_forever)
-    thread.start()
-    yield found
-    found.shutdown()
-    thread.join()
-    found.server_close()
-
-
-def test_traces_reach_a_collector_under_the_clients_trace(collector, three):
-    endpoint = f"http://127.0.0.1:{collector.server_port}/v1/traces"
-    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-    with running_server(WHITEBOX_OTLP_ENDPOINT=endpoint, **NO_WORKERS) as (client, _):
-        headers = {"traceparent": f"00-{trace_id}-{parent}-01"}
-        assert client.post("/v1/predict", json={"images": [three]}, headers=headers).status_code == 200
-    spans = {span.name: span for span in collector.spans if span.trace_id.hex() == trace_id}
+def test_traces_reach_a_collector_under_the_clients_trace(observed):
+    spans = {span.name: span for span in observed.spans if span.trace_id.hex() == TRACE}
     request = spans["POST /v1/predict"]
-    assert request.parent_span_id.hex() == parent
+    assert request.parent_span_id.hex() == PARENT
     assert {"read", "parse", "infer", "answer"} <= set(spans)
     assert spans["infer"].parent_span_id == request.span_id
     attributes = {one.key: one.value for one in request.attributes}

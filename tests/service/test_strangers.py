@@ -3,12 +3,14 @@
 import json
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import httpx
 import pytest
-from running import running_server, whole_request
+from running import NO_WORKERS, running_server, whole_request
 
 from service.errors import UnknownHost
 from service.http.protection.auth import ApiKeys
@@ -16,14 +18,19 @@ from service.http.protection.strangers import Strangers
 from service.settings import Settings, SettingsError, load_settings
 from service.telemetry.logs import TextFormatter
 
-NO_WORKERS = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
 UNLOAD = "/v2/repository/models/mnist-3v5/unload"
 
 
+ORIGIN = "https://app.example"
+
+
 @pytest.fixture(scope="module")
-def alone() -> Iterator[httpx.Client]:
-    with running_server(WHITEBOX_MODEL_CONTROL="true", **NO_WORKERS) as (client, _):
-        yield client
+def guarded(tmp_path_factory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A service with two keys that the pages of one other site may ask; and its log."""
+    log = tmp_path_factory.mktemp("guarded") / "log"
+    settings = {"WHITEBOX_API_KEYS": "user,admin:chief", "WHITEBOX_CORS_ORIGINS": ORIGIN}
+    with running_server(log=log, only="mnist-3v5", **settings, **NO_WORKERS) as (client, _):
+        yield client, log
 
 
 FOREIGN = [
@@ -36,38 +43,38 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_pages_of_other_sites_change_and_ask_nothing(alone, three, headers):
+def test_pages_of_other_sites_change_and_ask_nothing(client, three, headers):
     calls = [
-        alone.post(UNLOAD, headers={**headers, "Content-Type": "text/plain"}),
-        alone.post(UNLOAD, headers=headers),
-        alone.post("/v1/predict", json={"images": [three]}, headers=headers),
+        client.post(UNLOAD, headers={**headers, "Content-Type": "text/plain"}),
+        client.post(UNLOAD, headers=headers),
+        client.post("/v1/predict", json={"images": [three]}, headers=headers),
     ]
     assert [call.status_code for call in calls] == [403] * 3
     assert calls[2].json()["type"] == "urn:whitebox:problem:cross-site"
-    assert alone.post("/v1/predict", json={"images": [three]}).status_code == 200
+    assert client.post("/v1/predict", json={"images": [three]}).status_code == 200
 
 
-def test_own_pages_links_and_other_clients_are_answered(alone, three):
-    own = str(alone.base_url).rstrip("/")
+def test_own_pages_links_and_other_clients_are_answered(client, three):
+    own = str(client.base_url).rstrip("/")
     for headers in ({}, {"Origin": own, "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
-        assert alone.post("/v1/predict", json={"images": [three]}, headers=headers).status_code == 200
+        assert client.post("/v1/predict", json={"images": [three]}, headers=headers).status_code == 200
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert alone.get("/docs", headers=link).status_code == 200
+    assert client.get("/docs", headers=link).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil", "", "10.0.0.1"]
 )
-def test_a_name_that_points_here_by_somebody_elses_will_is_not_answered(alone, host):
-    answer = alone.get("/v1/models", headers={"Host": host})
+def test_a_name_that_points_here_by_somebody_elses_will_is_not_answered(client, host):
+    answer = client.get("/v1/models", headers={"Host": host})
     assert answer.status_code == 421
     assert answer.json()["type"] == "urn:whitebox:problem:unknown-host"
-    assert alone.get("/v2/health/live", headers={"Host": host}).status_code == 200  # probes ask by address
+    assert client.get("/v2/health/live", headers={"Host": host}).status_code == 200  # probes ask by address
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1:1", "[::1]:8000"])
-def test_loopback_names_are_answered_on_any_port(alone, host):
-    assert alone.get("/v1/models", headers={"Host": host}).status_code == 200
+def test_loopback_names_are_answered_on_any_port(client, host):
+    assert client.get("/v1/models", headers={"Host": host}).status_code == 200
 
 
 def test_hosts_are_those_of_the_settings_and_elsewhere_than_on_loopback_all():
@@ -84,40 +91,37 @@ def test_hosts_are_those_of_the_settings_and_elsewhere_than_on_loopback_all():
             given.refuse({b"host": host}, "GET", "/")
 
 
-def test_pages_that_are_allowed_get_answers_that_browsers_show_them(three):
-    origin = {"Origin": "https://app.example"}
-    with running_server(WHITEBOX_CORS_ORIGINS="https://app.example", **NO_WORKERS) as (client, _):
-        asks = {
-            **origin,
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "X-API-Key",
-        }
-        assert client.options("/v1/predict", headers=asks).status_code == 200
-        answer = client.post("/v1/predict", json={"images": [three]}, headers=origin)
-        assert answer.status_code == 200
-        assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
-        assert (
-            client.post("/v1/predict", json={}, headers={"Origin": "https://other.example"}).status_code
-            == 403
-        )
+def test_pages_that_are_allowed_get_answers_that_browsers_show_them(guarded, three):
+    client, _ = guarded
+    key = {"X-API-Key": "user"}
+    asks = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "X-API-Key",
+    }
+    assert client.options("/v1/predict", headers=asks).status_code == 200
+    answer = client.post("/v1/predict", json={"images": [three]}, headers={"Origin": ORIGIN, **key})
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    other = {"Origin": "https://other.example", **key}
+    assert client.post("/v1/predict", json={}, headers=other).status_code == 403
 
 
-def test_only_an_administrators_key_controls_models(three):
-    with running_server(WHITEBOX_API_KEYS="user,admin:chief", **NO_WORKERS) as (client, _):
-        user, chief = {"X-API-Key": "user"}, {"Authorization": "Bearer chief"}
-        for key in (user, chief):
-            assert client.post("/v1/predict", json={"images": [three]}, headers=key).status_code == 200
-        assert client.post(UNLOAD, headers=user).status_code == 403
-        assert client.post(UNLOAD).status_code == 401
-        assert client.post(UNLOAD, headers=chief).status_code == 200
-        assert client.get("/v2/health/ready").status_code == 503  # the default model is gone
-        assert client.post(UNLOAD.replace("unload", "load"), headers=chief).status_code == 200
-        assert client.get("/v2/health/ready").status_code == 200
+def test_only_an_administrators_key_controls_models(guarded, three):
+    client, _ = guarded
+    user, chief = {"X-API-Key": "user"}, {"Authorization": "Bearer chief"}
+    for key in (user, chief):
+        assert client.post("/v1/predict", json={"images": [three]}, headers=key).status_code == 200
+    assert client.post(UNLOAD, headers=user).status_code == 403
+    assert client.post(UNLOAD).status_code == 401
+    assert client.post(UNLOAD, headers=chief).status_code == 200
+    assert client.get("/v2/health/ready").status_code == 503  # the default model is gone
+    assert client.post(UNLOAD.replace("unload", "load"), headers=chief).status_code == 200
+    assert client.get("/v2/health/ready").status_code == 200
 
 
-def test_without_keys_nobody_controls_models_unless_that_is_switched_on():
-    with running_server(**NO_WORKERS) as (client, _):
-        assert client.post(UNLOAD, headers={"X-API-Key": "chief"}).status_code == 403
+def test_without_keys_nobody_controls_models_unless_that_is_switched_on(without_workers):
+    assert without_workers.post(UNLOAD, headers={"X-API-Key": "chief"}).status_code == 403
 
 
 def test_keys_that_are_none_do_not_open_the_service(monkeypatch):
@@ -133,10 +137,10 @@ def test_keys_that_are_none_do_not_open_the_service(monkeypatch):
     "name", ["Content-Type", "X-Request-ID", "X-Request-Timeout-Ms", "Authorization", "X-API-Key"]
 )
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v2/models/mnist-3v5/infer"])
-def test_a_header_that_has_one_value_is_not_given_two(alone, name, path):
+def test_a_header_that_has_one_value_is_not_given_two(client, name, path):
     body = json.dumps({"images": [[[0.5] * 14 + [0.0] * 14] * 28]}).encode()
     twice = b"".join(b"%b: %b\r\n" % (name.encode(), value) for value in (b"application/json", b"text/plain"))
-    with socket.create_connection(("127.0.0.1", alone.base_url.port)) as connection:
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
         head = twice + b"Connection: close\r\n"
         connection.sendall(whole_request(body, head, b"POST %b HTTP/1.1" % path.encode()))
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -145,15 +149,15 @@ def test_a_header_that_has_one_value_is_not_given_two(alone, name, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/models/mnist-3v5:predict", UNLOAD])
-def test_a_body_that_says_it_is_compressed_is_refused_everywhere(alone, three, path):
-    answer = alone.post(path, json={"images": [three]}, headers={"Content-Encoding": "gzip"})
+def test_a_body_that_says_it_is_compressed_is_refused_everywhere(client, three, path):
+    answer = client.post(path, json={"images": [three]}, headers={"Content-Encoding": "gzip"})
     assert answer.status_code in (400, 415)
     assert "Content-Encoding" in answer.text
 
 
 @pytest.mark.parametrize("name", ["Inference-Header-Content-Length", "X-Request-Timeout-Ms"])
-def test_numbers_of_thousands_of_digits_in_headers_are_refused(alone, name):
-    answer = alone.post("/v2/models/mnist-3v5/infer", json={}, headers={name: "9" * 5000})
+def test_numbers_of_thousands_of_digits_in_headers_are_refused(client, name):
+    answer = client.post("/v2/models/mnist-3v5/infer", json={}, headers={name: "9" * 5000})
     assert answer.status_code == 400
 
 
@@ -166,16 +170,16 @@ def test_nobodys_input_begins_a_line_of_the_log():
     assert "\x1b" not in line
 
 
-def test_a_log_line_of_a_connection_has_no_other_requests_id(tmp_path, three):
-    log = tmp_path / "log"
-    with (
-        running_server(log=log, **NO_WORKERS) as (client, _),
-        socket.create_connection(("127.0.0.1", client.base_url.port)) as connection,
-    ):
-        connection.sendall(whole_request(b"{" + b" " * 200_000 + b"}", b"X-Request-ID: mine-7\r\n"))
+def test_a_log_line_of_a_connection_has_no_other_requests_id(guarded):
+    client, log = guarded
+    with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+        head = b"X-API-Key: user\r\nX-Request-ID: mine-7\r\n"
+        connection.sendall(whole_request(b"{" + b" " * 200_000 + b"}", head))
         connection.recv(65536)
         connection.sendall(b"no HTTP\r\n\r\n")
         connection.recv(65536)
+    while "Invalid HTTP" not in log.read_text():
+        time.sleep(0.05)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (invalid,) = [line for line in lines if "Invalid HTTP" in line["message"]]
     assert invalid["request_id"] == "-"

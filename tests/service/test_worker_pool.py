@@ -85,7 +85,10 @@ def test_files_in_the_working_directory_are_not_executed(tmp_path, three):
     for name in ("model", "service", "json", "torch", "numpy", "pickle", "multiprocessing"):
         hostile = f"open({str(executed)!r}, 'a').write({name!r})\nraise SystemExit(9)\n"
         (tmp_path / f"{name}.py").write_text(hostile)
-    with running_server("--workers", "2", cwd=tmp_path, WHITEBOX_ATTACK_WORKERS="0") as (client, _):
+    with running_server("--workers", "2", cwd=tmp_path, only="mnist-3v5", WHITEBOX_ATTACK_WORKERS="0") as (
+        client,
+        _,
+    ):
         certified = client.post("/v1/certify", json={"images": [three], **CERTIFICATE})
         assert certified.status_code == 200
     assert not executed.exists()
@@ -99,11 +102,12 @@ def _niceness(process: int) -> int:
 WITHOUT_PRIVILEGE = ["setpriv", "--bounding-set=-sys_nice"] if os.geteuid() == 0 else []
 
 
-@pytest.mark.parametrize("added", [0, 15])
+# That of 0 is in api/test_attack.py, with root's privilege.
+@pytest.mark.parametrize("added", [pytest.param(0, marks=pytest.mark.slow), 15])
 def test_workers_have_at_least_the_niceness_of_their_service(three, added):
     own = min(os.nice(0) + added, 19)
     prefix = [*WITHOUT_PRIVILEGE, "nice", "-n", str(added)]
-    with running_server(prefix=prefix, WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
+    with running_server(prefix=prefix, only="mnist-3v5", WHITEBOX_CERTIFY_WORKERS="0") as (client, process):
         assert client.post("/v1/attack", json={"images": [three], **FAST_ATTACK}).status_code == 200
         assert _niceness(process.pid) == own
         assert {_niceness(worker) for worker in worker_ids(process.pid)} == {max(own, 10)}
@@ -111,7 +115,10 @@ def test_workers_have_at_least_the_niceness_of_their_service(three, added):
 
 def test_without_torch_predictions_are_served_and_workers_are_unavailable_at_once(tmp_path, three):
     log = tmp_path / "log"
-    with running_server(log=log, PYTHONPATH=without_module("torch", tmp_path)) as (client, process):
+    with running_server(log=log, only="mnist-3v5", PYTHONPATH=without_module("torch", tmp_path)) as (
+        client,
+        process,
+    ):
         for path, body in (("/v1/attack", FAST_ATTACK), ("/v1/certify", CERTIFICATE)):
             refused = client.post(path, json={"images": [three], **body}, timeout=2)
             assert (refused.status_code, refused.json()["type"]) == (503, UNAVAILABLE)
@@ -135,7 +142,10 @@ def test_a_pool_whose_torch_is_broken_says_so_once_and_refuses_at_once(tmp_path,
     broken, log = tmp_path / "torch", tmp_path / "log"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise ImportError('libtorch.so: cannot open shared object file')")
-    with running_server(log=log, PYTHONPATH=str(tmp_path), WHITEBOX_ATTACK_WORKERS="0") as (client, _):
+    with running_server(log=log, only="mnist-3v5", PYTHONPATH=str(tmp_path), WHITEBOX_ATTACK_WORKERS="0") as (
+        client,
+        _,
+    ):
         status = _wait_for_pool(client, "certificates", "unavailable")
         assert "exit code 1" in status["reason"]
         refused = client.post("/v1/certify", json={"images": [three], **CERTIFICATE}, timeout=2)

@@ -8,8 +8,15 @@ def ready(page) -> None:
     page.locator(".says", has_text="adds").first.wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (390, "light"),
+        (1280, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.slow),
+        pytest.param(1280, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_in_any_state(open_page, width, theme, screenshot):
     page = open_page("/#model=mnist-10&version=1&sample=5-1&attack=fgsm,linf,0.30", width=width, theme=theme)
     ready(page)

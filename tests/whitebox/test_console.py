@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from whitebox.cli import app
 
 THREE, FIVE = ROOT / "examples" / "three.png", ROOT / "examples" / "five.png"
+slow = partial(pytest.param, marks=pytest.mark.slow)
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -51,7 +53,7 @@ def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
 
 
 def test_an_evaluation_shows_the_accuracy_under_each_attack_and_the_time_left(runs):
-    command = ("evaluate", runs / "paper", "--sample", "--limit", "200", "--processes", "1")
+    command = ("evaluate", runs / "paper", "--sample", "--limit", "120", "--processes", "1")  # two shards
     shown = without_ansi(*command, "--attack", "fgsm", "--attack", "pgd-40")
     assert re.search(r"fgsm .*% accuracy \d+\.\d\d% \d:\d\d:\d\d left", shown)
     assert re.search(r"pgd-40 .*100% accuracy \d+\.\d\d%", shown)
@@ -108,12 +110,14 @@ def test_without_json_no_command_of_measurement_prints_json():
     ("module", "extra", "command"),
     [
         ("onnx", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
-        ("onnxscript", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
-        ("onnx", "train", ["evaluate", "{runs}/logistic", "--sample", "--limit", "3", "--attack", "fgsm"]),
+        slow("onnxscript", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
+        slow(
+            "onnx", "train", ["evaluate", "{runs}/logistic", "--sample", "--limit", "3", "--attack", "fgsm"]
+        ),
         ("torch", "train", ["evaluate", str(PACKAGE)]),
         ("mlxtend", "sample", ["train", "--sample", "--out", "{tmp}/run"]),
-        ("matplotlib", "report", ["report", "--check"]),
-        ("ray", "ray", ["evaluate", str(PACKAGE), "--sample", "--ray", "auto"]),
+        slow("matplotlib", "report", ["report", "--check"]),
+        slow("ray", "ray", ["evaluate", str(PACKAGE), "--sample", "--ray", "auto"]),
     ],
 )
 def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from PIL import Image
-from running import ROOT, running_server, sample_digits
+from running import ROOT, sample_digits
 
 import whitebox
 
@@ -50,11 +50,12 @@ def test_a_prediction_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_it_answers_as_the_service_does(model, three):
-    settings = {"WHITEBOX_DEFAULT_MODEL": "mnist-10", "WHITEBOX_CERTIFY_WORKERS": "0"}
-    with running_server(WHITEBOX_ATTACK_WORKERS="0", **settings) as (client, _):
-        (served,) = client.post("/v1/predict", json={"images": [three]}).json()["predictions"]
-        photo = client.post("/v1/predict", content=_photo(), headers={"Content-Type": "image/jpeg"})
+def test_it_answers_as_the_service_does(model, without_workers, three):
+    ask = {"images": [three], "model": "mnist-10"}
+    (served,) = without_workers.post("/v1/predict", json=ask).json()["predictions"]
+    photo = without_workers.post(
+        "/v1/predict?model=mnist-10", content=_photo(), headers={"Content-Type": "image/jpeg"}
+    )
     here = model.predict(three)
     assert here.label == served["label"]
     assert list(here.logits.values()) == pytest.approx(list(served["logits"].values()), abs=1e-5)
@@ -194,6 +195,7 @@ def test_from_a_folder_of_images_to_a_model(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_models(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path]
     source = tmp_path / "source"  # so that nothing is built into the checkout

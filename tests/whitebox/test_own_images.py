@@ -68,7 +68,7 @@ def place(tmp_path_factory):
 def client(place):
     environment = dict(each.split("=") for each in SERVED.split()[:-2])
     environment["WHITEBOX_MODELS_DIR"] = str(place / environment["WHITEBOX_MODELS_DIR"])
-    with running_server(**environment) as (client, _):
+    with running_server(**environment, WHITEBOX_ATTACK_WORKERS="0") as (client, _):
         yield client
 
 

@@ -2,12 +2,11 @@
 
 import base64
 import threading
-import time
 
 import httpx
 import numpy as np
 import pytest
-from running import ROOT, running_server, worker_ids
+from running import ROOT, worker_ids
 
 from service.api.schemas.responses import CertifyResponse
 
@@ -112,26 +111,23 @@ def test_a_raw_png_says_where_its_epsilon_belongs(client):
     assert "epsilon" in answer.json()["detail"]
 
 
-def test_neither_deadline_nor_a_client_that_leaves_costs_bounds_or_workers(digits):
+def test_neither_deadline_nor_a_client_that_leaves_costs_bounds_or_workers(server, digits):
+    client, process = server
     images = digits[0][::16].tolist()
-    with running_server(WHITEBOX_CERTIFY_TIMEOUT_SECONDS="2", WHITEBOX_ATTACK_WORKERS="0") as (
-        client,
-        process,
-    ):
-        while certify(client, [FIVE]).status_code != 200:
-            time.sleep(0.2)  # the first request waits for torch, perhaps beyond its own 2 s
-        workers = worker_ids(process.pid)
+    assert certify(client, [FIVE]).status_code == 200
+    workers = worker_ids(process.pid)
 
-        answer = certify(client, images, epsilon=0.3)
-        CertifyResponse.model_validate_json(answer.content)
-        verdicts = [result["verdict"] for result in answer.json()["results"]]
-        assert len(verdicts) == len(images)
-        assert "unknown" in verdicts
+    body = {"images": images, "epsilon": 0.3}
+    answer = client.post("/v1/certify", json=body, headers={"X-Request-Timeout-Ms": "2000"})
+    CertifyResponse.model_validate_json(answer.content)
+    verdicts = [result["verdict"] for result in answer.json()["results"]]
+    assert len(verdicts) == len(images)
+    assert "unknown" in verdicts
 
-        with pytest.raises(httpx.ReadTimeout):
-            client.post("/v1/certify", json={"images": [FIVE] * 64, "epsilon": 0.2}, timeout=0.3)
-        assert certify(client, [THREE], counterexample=False).status_code == 200
-        assert worker_ids(process.pid) == workers
+    with pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/certify", json={"images": [FIVE] * 64, "epsilon": 0.2}, timeout=0.3)
+    assert certify(client, [THREE], counterexample=False).status_code == 200
+    assert worker_ids(process.pid) == workers
 
 
 def test_too_many_images_are_refused(client, three):
@@ -139,7 +135,8 @@ def test_too_many_images_are_refused(client, three):
 
 
 def test_an_attack_does_not_hold_up_certificates(client, three):
-    endless = {"images": [three], "attack": "square", "epsilon": 0.01, "steps": 3000}
+    assert certify(client, [three], counterexample=False).status_code == 200  # its worker has loaded torch
+    endless = {"images": [three], "attack": "square", "epsilon": 0.01, "steps": 1000}
     slow = threading.Thread(target=client.post, args=("/v1/attack",), kwargs={"json": endless})
     slow.start()
     assert certify(client, [three], counterexample=False).status_code == 200
@@ -147,8 +144,7 @@ def test_an_attack_does_not_hold_up_certificates(client, three):
     slow.join()
 
 
-def test_a_service_without_certify_workers_says_so(three):
-    with running_server(WHITEBOX_CERTIFY_WORKERS="0", WHITEBOX_ATTACK_WORKERS="0") as (client, _):
-        answer = certify(client, [three])
-        assert answer.status_code == 503
-        assert answer.json()["type"] == "urn:whitebox:problem:workers-unavailable"
+def test_a_service_without_certify_workers_says_so(without_workers, three):
+    answer = certify(without_workers, [three])
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:whitebox:problem:workers-unavailable"

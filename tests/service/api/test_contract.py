@@ -10,10 +10,10 @@ from running import ROOT
 
 
 @pytest.mark.skipif(not Path("/usr/bin/curl").exists(), reason="the script asks with curl")
-def test_some_hundred_made_up_requests_find_no_fault():
-    """`make contract-test` makes 20,000; this run is short, so that it is run always."""
+def test_a_thousand_made_up_requests_find_no_fault():
+    """`make contract-test` makes 20,000; these are a few of each kind, so that it is run always."""
     found = subprocess.run(
-        [ROOT / "deploy" / "contract-test", "15", "100"],
+        [ROOT / "deploy" / "contract-test", "0", "1000"],
         env={**os.environ, "BIN": str(Path(sys.executable).parent)},
         capture_output=True,
         text=True,

