@@ -13,11 +13,12 @@ serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 
 # Python keeps what it compiles, whatever the environment says: the tests start a hundred processes.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
+test-all: HYPOTHESIS_PROFILE ?= thorough
 test: .venv/dev.stamp ## Run the tests but those marked slow; those marked full_data need WHITEBOX_DATA_DIR
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-all: .venv/dev.stamp ## Run all tests, properties with ten times as many examples
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style, types, import directions
 	$(BIN)/ruff check .
