@@ -16,7 +16,8 @@ from documentation.notebook import NOTEBOOK, SOURCE, executed
 
 DOCS = ROOT / "docs"
 # What the examples of a page write. Those of these pages run with what they need:
-# api.md with a server in test_readme.py, tutorial.md with its images in whitebox/test_own_images.py.
+# api.md with a server in test_readme.py, plugins.md as examples/plugin.py in whitebox/test_plugins.py,
+# tutorial.md with its images in whitebox/test_own_images.py.
 WRITTEN = {
     "docs/evaluation.md": ["mine.json"],
     "docs/library.md": ["attack.png", "explanation.pdf", "explanation.svg"],
@@ -24,7 +25,7 @@ WRITTEN = {
     "docs/semantic-features.md": ["semantic-features.svg"],
     "docs/training.md": ["runs/small-0/network.safetensors"],
 }
-ELSEWHERE = {"docs/api.md", "docs/tutorial.md"}
+ELSEWHERE = {"docs/api.md", "docs/plugins.md", "docs/tutorial.md"}
 
 
 def pages_with_python() -> set[str]:

@@ -35,7 +35,7 @@ def explanation(cards: Cards) -> Section:
         "explanation.svg", f"The explanation of a {digit['label']}", data, image_grids.explanation
     )
     words = (
-        f"A test digit of `{name}`, explained by the computation itself: the maps that the layers make, the "
+        f"A test image of `{name}`, explained by the computation itself: the maps that the layers make, the "
         "shape that adds most to each of the two best classes, laid over the ink, and all that adds up to "
         "their logits. `whitebox explain IMAGE --save explanation.svg` draws the same of any image."
     )
@@ -203,8 +203,8 @@ def _noise_in_words(introspections: Sequence[Card]) -> list[str]:
     return [
         f"Some look like noise: in {noisy} of them neighbouring pixels correlate by less than "
         f"{_LEAST_CORRELATION}, so that they show no stroke. {silent} of the {noisy} add nothing to any "
-        "logit of the digits [below](#digits-as-each-layer-sees-them): an activation below zero counts as "
-        "zero and has no gradient, so a shape that answers to no digit is no longer corrected, and stays as "
+        "logit of the images [below](#images-as-each-layer-sees-them): an activation below zero counts as "
+        "zero and has no gradient, so a shape that answers to no image is no longer corrected, and stays as "
         "chance left it. The others tell ink at a few single pixels."
     ]
 

@@ -147,7 +147,7 @@ def test_pictures_are_vectors_without_colour_and_fit_the_page(written):
 def test_the_explanation_is_that_of_a_digit_of_the_first_network(written):
     drawn = (written.figures_directory / "explanation.svg").read_text()
     assert "sum = logit of 3:" in drawn
-    assert "A test digit of `" in section(written, "One explanation")
+    assert "A test image of `" in section(written, "One explanation")
 
 
 def test_a_network_whose_gradients_are_masked_is_marked_so(written):
