@@ -57,11 +57,6 @@ def test_any_small_image_size_has_traces_and_verdicts(height, width):
     assert "certified" not in [result.verdict for result in everything]
 
 
-def test_a_config_from_before_image_sizes_is_of_mnists():
-    old = {key: value for key, value in PAPER.to_dict().items() if key not in ("height", "width")}
-    assert NetworkConfig.from_dict(old) == PAPER
-
-
 def test_frozen_network_gives_the_same_logits(network, frozen, images):
     assert torch.equal(network(images[:50]), frozen(images[:50]))
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import numpy as np
@@ -133,6 +133,7 @@ def strict() -> Iterator[httpx.Client]:
         WHITEBOX_MAX_REQUESTS="4",
         WHITEBOX_BODY_TIMEOUT_SECONDS="1.5",
         WHITEBOX_KEEP_ALIVE_SECONDS="1",
+        WHITEBOX_MAX_ATTACK_QUERIES="10000000",  # none ends by itself
         WHITEBOX_CERTIFY_WORKERS="0",
     ) as (client, _):
         yield client
@@ -182,6 +183,28 @@ def in_progress(client: httpx.Client) -> socket.socket:
     return connection
 
 
+@contextmanager
+def full(client: httpx.Client) -> Iterator[None]:
+    """Has as many requests in progress as `strict` allows."""
+    _wait_until(lambda: metric(client, "whitebox_requests_in_progress") == 1)  # the one for the metrics
+    with ExitStack() as held:
+        while _predict(client) != 429:
+            held.enter_context(in_progress(client))
+            time.sleep(0.1)
+        yield
+
+
+def _predict(client: httpx.Client) -> int:
+    return client.post("/v1/predict", json={"images": [HALF]}).status_code
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_body_that_does_not_come_is_given_up(strict, three):
     with send_head(strict, 5000) as slow:
         slow.sendall(b'{"images": [')
@@ -194,19 +217,16 @@ def test_a_body_that_does_not_come_is_given_up(strict, three):
 
 
 def test_requests_beyond_the_limit_are_refused_at_once_and_health_is_not(strict, three):
-    held = [in_progress(strict) for _ in range(4)]
-    time.sleep(0.3)
-    started = time.monotonic()
-    refused = strict.post("/v1/predict", json={"images": [three]})
-    assert refused.status_code == 429
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.json()["type"] == "urn:whitebox:problem:queue-full"
-    assert time.monotonic() - started < 0.5
-    assert strict.get("/v2/health/ready").status_code == 200
-    assert strict.get("/metrics").status_code == 200
-    for connection in held:
-        connection.close()
-    time.sleep(0.3)
+    with full(strict):
+        started = time.monotonic()
+        refused = strict.post("/v1/predict", json={"images": [three]})
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.json()["type"] == "urn:whitebox:problem:queue-full"
+        assert time.monotonic() - started < 0.5
+        assert strict.get("/v2/health/ready").status_code == 200
+        assert strict.get("/metrics").status_code == 200
+    _wait_until(lambda: _predict(strict) == 200)
     assert strict.post("/v1/predict", json={"images": [three]}).status_code == 200
 
 
@@ -291,10 +311,10 @@ def exchange(connection: socket.socket, request: bytes) -> bytes:
 
 def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, three):
     body = json.dumps({"images": [three]}).encode()
+    busy = ExitStack()
+    busy.enter_context(full(strict))
     refusals = metric(strict, "whitebox_requests_total", status="429")
-    held = [in_progress(strict) for _ in range(4)]
-    time.sleep(0.3)
-    with socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
+    with busy, socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
         refused = exchange(connection, whole_request(body, JSON + b"X-Request-ID: mine-1\r\n"))
         assert refused.startswith(b"HTTP/1.1 429 ")
         assert b"\r\nx-request-id: mine-1\r\n" in refused
@@ -312,23 +332,20 @@ def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, 
             connection.sendall(request[:split])
             time.sleep(0.1)
             assert b" 429 " in exchange(connection, request[split:])[:20]
-        for one in held:
-            one.close()
-        time.sleep(0.3)
+        assert metric(strict, "whitebox_requests_total", status="429") == refusals + 10
+        busy.close()
+        _wait_until(lambda: _predict(strict) == 200)
         assert b" 200 " in exchange(connection, whole_request(body))[:20]
-    assert metric(strict, "whitebox_requests_total", status="429") == refusals + 10
 
 
 def test_a_refused_connection_is_not_taken_for_an_idle_one(strict, three):
     body = json.dumps({"images": [three]}).encode()
-    with socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
-        assert b" 200 " in exchange(connection, whole_request(body))[:20]
-        with ExitStack() as held:
-            for _ in range(4):
-                held.enter_context(in_progress(strict))
-            time.sleep(0.2)
-            for _ in range(4):  # in all longer than an idle connection is kept
-                assert b" 429 " in exchange(connection, whole_request(body))[:20]
-                time.sleep(0.5)
-        time.sleep(0.2)
+    busy = ExitStack()
+    busy.enter_context(full(strict))
+    with busy, socket.create_connection(("127.0.0.1", strict.base_url.port)) as connection:
+        for _ in range(4):  # in all longer than an idle connection is kept
+            assert b" 429 " in exchange(connection, whole_request(body))[:20]
+            time.sleep(0.5)
+        busy.close()
+        _wait_until(lambda: _predict(strict) == 200)
         assert b" 200 " in exchange(connection, whole_request(body))[:20]
