@@ -25,7 +25,6 @@ def p_values(
         shift: 1 or more.
     """
     ordered = np.asarray(calibration, np.float64)
-    values = np.nan_to_num(np.asarray(scores, np.float64), nan=np.inf)
-    smaller = np.searchsorted(ordered, values, side="left")
+    smaller = ordered.searchsorted(np.asarray(scores, np.float64))  # what is no number sorts as the largest
     found: NDArray[np.float64] = shift * (1 + len(ordered) - smaller) / (1 + len(ordered))
     return np.minimum(found, 1)
