@@ -113,7 +113,7 @@ def test_an_attack_of_a_plugin_runs_in_the_processes_of_the_evaluation_and_of_th
             "of the kind 'csv', which a plugin reads. Say where it is: --plugin plugin.py.",
         ),
         (["train", "--recipe", "smoothed"], "There is no recipe 'smoothed'."),
-        (["train", "--set", 'objective={"kind": "SmoothedLabels"}'], "no kind 'SmoothedLabels'"),
+        (["train", "--sample", "--set", 'objective={"kind": "SmoothedLabels"}'], "no kind 'SmoothedLabels'"),
         (["train", "--data", "digits.csv"], "A plugin may read other kinds: --plugin."),
         (["attack", "examples/five.png", "--attack", "brightness"], "There is no attack 'brightness'"),
     ],
