@@ -6,14 +6,13 @@ from the generator that it is given: an epoch that is trained again after a kill
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from inspect import isabstract
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from model.plugins import Registry
+from model.plugins import Registry, registry_of_classes
 from training.data import Dataset
 
 _BATCH = 500
@@ -55,12 +54,7 @@ class Objective(ABC):
         return {"kind": type(self).__name__, **asdict(self)}
 
 
-OBJECTIVES: Registry[type[Objective]] = Registry(
-    "objective",
-    "a subclass of training.objectives.Objective that has all its methods",
-    lambda value: isinstance(value, type) and issubclass(value, Objective) and not isabstract(value),
-    lambda objective: objective.__name__,
-)
+OBJECTIVES: Registry[type[Objective]] = registry_of_classes("objective", Objective)
 
 
 @OBJECTIVES.add_own

@@ -3,10 +3,9 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from inspect import isabstract
 from typing import Any
 
-from model.plugins import Registry
+from model.plugins import Registry, registry_of_classes
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,7 @@ class Schedule(ABC):
         return {"kind": type(self).__name__, **asdict(self)}
 
 
-SCHEDULES: Registry[type[Schedule]] = Registry(
-    "schedule",
-    "a subclass of training.schedules.Schedule that has all its methods",
-    lambda value: isinstance(value, type) and issubclass(value, Schedule) and not isabstract(value),
-    lambda schedule: schedule.__name__,
-)
+SCHEDULES: Registry[type[Schedule]] = registry_of_classes("schedule", Schedule)
 
 
 @SCHEDULES.add_own

@@ -39,14 +39,6 @@ class AttackKind:
     scaled_logits: bool = False
 
 
-ATTACKS: Registry[AttackKind] = Registry(
-    "attack",
-    "a model.attacks.catalogue.AttackKind",
-    lambda value: isinstance(value, AttackKind),
-    lambda attack: attack.name,
-)
-
-
 def _runner(function: str) -> "Runner":
     def run(target: "Target", settings: "AttackSettings") -> "Tensor":
         found: Tensor = getattr(import_module("model.attacks.registry"), function)(target, settings)
@@ -55,19 +47,24 @@ def _runner(function: str) -> "Runner":
     return run
 
 
-# The default steps are the papers' or the libraries' own.
-for _attack in (
-    AttackKind("fgsm", _runner("fgsm"), 1, scaled_logits=True),
-    AttackKind("pgd", _runner("pgd"), 40, scaled_logits=True),
-    AttackKind("apgd", _runner("apgd"), 100, scaled_logits=True),
-    AttackKind("fab", _runner("fab"), 100, minimum_norm=True, scaled_logits=True),
-    AttackKind("square", _runner("square"), 5000),
-    AttackKind("boundary", _runner("boundary"), 5000, minimum_norm=True),
-    AttackKind("hopskipjump", _runner("hopskipjump"), 32, minimum_norm=True),
-    AttackKind("deepfool", _runner("deepfool"), 50, minimum_norm=True),
-    AttackKind("auto", _runner("auto"), 100),
-    AttackKind("apgd-t", _runner("apgd_targeted"), 100, scaled_logits=True),
-    AttackKind("bpda", _runner("bpda"), 100),
-    AttackKind("movable", _runner("movable"), 60, white_box_only=True),
-):
-    ATTACKS.add_own(_attack)
+ATTACKS: Registry[AttackKind] = Registry(
+    "attack",
+    "a model.attacks.catalogue.AttackKind",
+    lambda value: isinstance(value, AttackKind),
+    lambda attack: attack.name,
+    # The default steps are the papers' or the libraries' own.
+    own=(
+        AttackKind("fgsm", _runner("fgsm"), 1, scaled_logits=True),
+        AttackKind("pgd", _runner("pgd"), 40, scaled_logits=True),
+        AttackKind("apgd", _runner("apgd"), 100, scaled_logits=True),
+        AttackKind("fab", _runner("fab"), 100, minimum_norm=True, scaled_logits=True),
+        AttackKind("square", _runner("square"), 5000),
+        AttackKind("boundary", _runner("boundary"), 5000, minimum_norm=True),
+        AttackKind("hopskipjump", _runner("hopskipjump"), 32, minimum_norm=True),
+        AttackKind("deepfool", _runner("deepfool"), 50, minimum_norm=True),
+        AttackKind("auto", _runner("auto"), 100),
+        AttackKind("apgd-t", _runner("apgd_targeted"), 100, scaled_logits=True),
+        AttackKind("bpda", _runner("bpda"), 100),
+        AttackKind("movable", _runner("movable"), 60, white_box_only=True),
+    ),
+)

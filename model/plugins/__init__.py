@@ -4,6 +4,6 @@ Each kind has one `Registry`, in which the project lists its own as well; docs/p
 """
 
 from model.plugins.loading import PluginError, load_plugin, loaded_plugins
-from model.plugins.registry import Registry
+from model.plugins.registry import Registry, registry_of_classes
 
-__all__ = ["PluginError", "Registry", "load_plugin", "loaded_plugins"]
+__all__ = ["PluginError", "Registry", "load_plugin", "loaded_plugins", "registry_of_classes"]

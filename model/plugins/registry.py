@@ -1,7 +1,8 @@
 """What there is of one kind by its name: the project's own, and what plugins add."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import isabstract
+from typing import Any, Generic, TypeVar
 
 from model.plugins.loading import PluginError, load_installed_plugins, plugin_being_imported
 
@@ -19,14 +20,22 @@ class Registry(Mapping[str, T], Generic[T]):
         wanted: What a value has to be in words, "a training.recipes.Recipe".
         accepts: Tells whether a value is that.
         name_of: Returns the name of a value.
+        own: What comes with the project, unless `add_own` adds it.
     """
 
     def __init__(
-        self, kind: str, wanted: str, accepts: Callable[[object], bool], name_of: Callable[[T], str]
+        self,
+        kind: str,
+        wanted: str,
+        accepts: Callable[[object], bool],
+        name_of: Callable[[T], str],
+        own: Iterable[T] = (),
     ) -> None:
         self._kind, self._wanted, self._accepts, self._name_of = kind, wanted, accepts, name_of
         self._values: dict[str, T] = {}
         self._sources: dict[str, str | None] = {}  # of what is not the project's own: which plugin, if one
+        for value in own:
+            self.add_own(value)
 
     def add_own(self, value: T) -> T:
         """Adds what comes with the project, as `add` does."""
@@ -70,3 +79,13 @@ class Registry(Mapping[str, T], Generic[T]):
     def __len__(self) -> int:
         load_installed_plugins()
         return len(self._values)
+
+
+def registry_of_classes(kind: str, base: type[Any]) -> Registry[type[Any]]:
+    """Returns a registry of the classes that make a base whole, by their own names."""
+    return Registry(
+        kind,
+        f"a subclass of {base.__module__}.{base.__qualname__} that has all its methods",
+        lambda value: isinstance(value, type) and issubclass(value, base) and not isabstract(value),
+        lambda found: found.__name__,
+    )

@@ -41,7 +41,7 @@ class Reader(NamedTuple):
 def own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], Content]:
     """Returns what a `Reader` reads with, for a format whose images have one size already."""
 
-    def read_atown_size(path: Path, size: Size | None) -> Content:
+    def read_at_own_size(path: Path, size: Size | None) -> Content:
         content = read(path)
         if size not in (None, content.size):
             raise DataError(
@@ -50,7 +50,7 @@ def own_size(read: Callable[[Path], Content]) -> Callable[[Path, Size | None], C
             )
         return content
 
-    return read_atown_size
+    return read_at_own_size
 
 
 # Asked in the order in which they were added.
@@ -59,13 +59,12 @@ DATA_SOURCES: Registry[Reader] = Registry(
     "a training.data.Reader",
     lambda value: isinstance(value, Reader),
     lambda reader: reader.name,
+    own=(
+        Reader("npz", lambda path: path.suffix == ".npz", own_size(read_npz)),
+        Reader("idx", lambda path: path.is_dir() and is_idx_directory(path), own_size(read_idx_directory)),
+        Reader("folder", lambda path: path.is_dir() and is_folder_of_images(path), read_folder),
+    ),
 )
-for _reader in (
-    Reader("npz", lambda path: path.suffix == ".npz", own_size(read_npz)),
-    Reader("idx", lambda path: path.is_dir() and is_idx_directory(path), own_size(read_idx_directory)),
-    Reader("folder", lambda path: path.is_dir() and is_folder_of_images(path), read_folder),
-):
-    DATA_SOURCES.add_own(_reader)
 
 
 @dataclass(frozen=True)

@@ -191,13 +191,12 @@ RECIPES: Registry[Recipe] = Registry(
     "a training.recipes.Recipe",
     lambda value: isinstance(value, Recipe),
     lambda recipe: recipe.name,
+    own=(
+        *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
+        *_BASELINES,
+        *_ABLATIONS,
+    ),
 )
-for _recipe in (
-    *(PAPER, PAPER_10, CERTIFIED, CERTIFIED_10, CERTIFIED_10_LARGE, FASHION, FASHION_CERTIFIED),
-    *_BASELINES,
-    *_ABLATIONS,
-):
-    RECIPES.add_own(_recipe)
 
 
 def find_recipe(name: str, epochs: int | None = None) -> Recipe:
