@@ -27,6 +27,14 @@ def wait_for_explanation(page) -> None:
     page.locator(".says", has_text="adds").first.wait_for()
 
 
+def wait_until_settled(page) -> None:
+    """Waits until no answer changes the page any more."""
+    before = None
+    while (now := page.locator("main").text_content()) != before:
+        before = now
+        page.wait_for_timeout(500)
+
+
 def wait_for_logit(page, logit: float) -> None:
     text = f"{logit:+.3f}".replace("-", "\N{MINUS SIGN}")
     page.locator(".total-number", has_text=text).first.wait_for()

@@ -11,9 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import ROOT, running_server
-from web_page import answer, bars, draw, number, wait_for_answer, wait_for_explanation, wait_for_logit
+from web_page import (
+    answer,
+    bars,
+    draw,
+    number,
+    wait_for_answer,
+    wait_for_explanation,
+    wait_for_logit,
+    wait_until_settled,
+)
 
-TEN = "/#model=mnist-10-certified&version=2&sample="
+TEN = "/#model=mnist-10-certified&sample="
 THREE = (ROOT / "examples" / "three.png").read_bytes()
 CAT = (ROOT / "service" / "web" / "files" / "samples" / "cat.png").read_bytes()
 
@@ -34,7 +43,7 @@ def test_answer_follows_the_pen_with_the_numbers_of_the_service(open_page, clien
     asked_of(page, "/v1/predict", lambda: draw(page, lift=False))  # while the pen is down
     page.wait_for_function("!document.querySelector('.how-read').textContent.includes('as it is')")
     page.mouse.up()
-    page.wait_for_load_state("networkidle")
+    wait_until_settled(page)
     page.wait_for_timeout(100)
     (told,) = answers[-1].json()["predictions"]
     assert answer(page) == str(told["label"])
@@ -173,15 +182,13 @@ def test_any_class_may_stand_beside_the_answer(open_page, screenshot):
     page.locator(".choice:has(.choice-label:text-is('8'))").click()
     page.get_by_role("heading", name="Why not 8?").wait_for()
     assert ", not 8:" in page.locator("#see .says").inner_text()
-    assert "against=8" in page.url
+    page.wait_for_url(re.compile("against=8"))  # written once the page has settled
     screenshot(page, "why-not-8")
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
 def test_slider_of_epsilon_tells_what_is_proved(open_page, width, theme, screenshot):
-    page = open_page(
-        "/#model=mnist-3v5-certified&version=2&sample=3-0&epsilon=0.100", width=width, theme=theme
-    )
+    page = open_page("/#model=mnist-3v5-certified&sample=3-0&epsilon=0.100", width=width, theme=theme)
     wait_for_explanation(page)
     slider = page.locator("#epsilon")
     told = asked_of(page, "/v1/certify", slider.scroll_into_view_if_needed)["results"][0]
@@ -202,7 +209,7 @@ def test_slider_of_epsilon_tells_what_is_proved(open_page, width, theme, screens
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_attack_shows_progress_frames_and_both_explanations(open_page, width, theme, screenshot):
-    page = open_page("/#model=mnist-3v5&version=2&sample=5-0&attack=pgd,linf,0.50", width=width, theme=theme)
+    page = open_page("/#model=mnist-3v5&sample=5-0&attack=pgd,linf,0.50", width=width, theme=theme)
     wait_for_explanation(page)
     frames = asked_of(page, "/v1/predict", lambda: page.get_by_role("button", name="Attack").click())[
         "predictions"
@@ -220,7 +227,7 @@ def test_attack_shows_progress_frames_and_both_explanations(open_page, width, th
 
 
 def test_successful_attack_is_marked_where_proofs_end(open_page):
-    page = open_page("/#model=mnist-3v5&version=2&sample=5-0&epsilon=0.400&attack=pgd,linf,0.35")
+    page = open_page("/#model=mnist-3v5&sample=5-0&epsilon=0.400&attack=pgd,linf,0.35")
     wait_for_explanation(page)
     page.get_by_role("button", name="Attack").click()
     page.locator("#prove .says", has_text="Falsified").wait_for()
@@ -241,7 +248,7 @@ def test_page_says_whether_the_image_is_like_what_the_model_knows(open_page):
 
 
 def test_attack_may_be_stopped(open_page):
-    page = open_page("/#model=mnist-3v5-certified&version=2&sample=3-0&attack=boundary,l2,0.10")
+    page = open_page("/#model=mnist-3v5-certified&sample=3-0&attack=boundary,l2,0.10")
     wait_for_explanation(page)
     page.get_by_role("button", name="Attack").click()
     page.get_by_role("button", name="Stop").click()
@@ -275,13 +282,13 @@ def test_model_switch_asks_the_other_model(open_page, client):
 
 
 def test_link_shows_what_the_sender_saw(open_page):
-    page = open_page("/#model=mnist-10&version=1")
+    page = open_page("/#model=mnist-10")
     wait_for_explanation(page)
     draw(page)
     page.locator(".how-read", has_text="scaled").wait_for()
-    page.wait_for_load_state("networkidle")
     page.locator(".choice:not([disabled])").last.click()
-    page.wait_for_function("location.hash.includes('strokes=')")
+    page.wait_for_url(re.compile("strokes="))
+    wait_until_settled(page)
     seen = {each: page.locator(each).inner_text() for each in (".answer-label", "#see .says")}
     page.get_by_role("button", name="Link").click()
     page.locator(".notice", has_text="copied").wait_for()

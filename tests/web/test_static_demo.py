@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from running import ROOT
-from web_page import answer, bars, draw, number, violations, wait_for_explanation
+from web_page import answer, bars, draw, number, violations, wait_for_explanation, wait_until_settled
 
 WEB = ROOT / "web"
 DEMO = ROOT / "build" / "demo"
@@ -76,10 +76,8 @@ def test_drawing_is_brought_into_form_as_the_service_does(open_page, demo):
         draw(page)
         page.locator(".how-read", has_text="background removed").wait_for()
         page.locator("#see .says", has_text="3, not").wait_for()
-    there.wait_for_load_state("networkidle")
-    here.wait_for_function(
-        "label => document.querySelector('.classes .is-answer th').textContent === label", arg=answer(there)
-    )
+        wait_until_settled(page)
+    assert answer(here) == answer(there)
     steps = here.locator(".how-read").inner_text().partition(": ")[2]
     assert there.locator(".how-read").inner_text().endswith(steps)
     assert logits_on(here) == pytest.approx(logits_on(there), abs=0.05)

@@ -99,6 +99,8 @@ export interface Backend {
   ): Promise<AttackOutcome>;
 }
 
+export const nextFrame = (): Promise<number> => new Promise(requestAnimationFrame);
+
 /** Runs the newest piece of work, one at a time and at most one a frame; those that it overtakes are dropped. */
 export class NewestOnly {
   #next: (() => Promise<void>) | undefined;
@@ -115,7 +117,7 @@ export class NewestOnly {
       const work = this.#next;
       this.#next = undefined;
       await work();
-      if (this.#next) await new Promise(requestAnimationFrame);
+      if (this.#next) await nextFrame();
     }
     this.#running = false;
   }

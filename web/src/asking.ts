@@ -44,7 +44,8 @@ export function askAgain(): void {
   const file = (): Promise<Blob> => (encoded ??= fileOf(drawing)); // not for drawings that are overtaken
   answers.ask(async () => {
     await answer(drawing, model, file);
-    explanations.ask(() => explainIt(drawing, model, file)); // after the answer, which is waited for
+    // The answer, which is waited for, is on the screen first.
+    void api.nextFrame().then(() => explanations.ask(() => explainIt(drawing, model, file)));
   });
 }
 

@@ -39,8 +39,9 @@ function outline(stroke: Stroke): Path2D {
 /** The file that goes to the service: the picture as it is, or the strokes, light on dark as the network reads. */
 export async function fileOf({ strokes, picture }: Drawing): Promise<Blob> {
   if (picture) return picture.blob;
-  const canvas = new OffscreenCanvas(FILE_SIDE, FILE_SIDE);
-  const context = canvas.getContext("2d")! as unknown as CanvasRenderingContext2D;
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = FILE_SIDE;
+  const context = canvas.getContext("2d", { willReadFrequently: true })!;
   context.fillStyle = "#000";
   context.fillRect(0, 0, FILE_SIDE, FILE_SIDE);
   context.fillStyle = "#fff";
@@ -48,7 +49,8 @@ export async function fileOf({ strokes, picture }: Drawing): Promise<Blob> {
   const scale = FILE_SIDE / side;
   context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
   drawStrokes(context, strokes);
-  return canvas.convertToBlob({ type: "image/png" });
+  const encoded = canvas.toDataURL("image/png").split(",")[1]!; // at once: toBlob waits for the page to be idle
+  return new Blob([Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0))], { type: "image/png" });
 }
 
 /** The square around the strokes: the service scales a digit to one size anyway, and takes a speck for dirt. */

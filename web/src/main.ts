@@ -4,7 +4,7 @@ import { loadModels, proveAt } from "./asking";
 import { restoreTheme } from "./pictures/colours";
 import { takeDropsAndPastes } from "./pictures/files";
 import { current, onChange, update, type State } from "./state";
-import { placeInUrl, restoreFromUrl, writeUrl } from "./url";
+import { placeInUrl, restoreFromUrl, writeUrlWhenSettled } from "./url";
 import { answerView } from "./views/answer";
 import { attackView } from "./views/attack";
 import { drawView } from "./views/draw";
@@ -66,7 +66,7 @@ async function start(): Promise<void> {
   onChange(draw);
   draw(current());
   await Promise.all([loadModels(place.model, place.version), restoreFromUrl()]);
-  onChange(writeUrl);
+  onChange(writeUrlWhenSettled);
   onChange(proveWhenSeen);
   takeDropsAndPastes();
   new ResizeObserver(() => update({})).observe(main);

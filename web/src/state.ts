@@ -70,12 +70,12 @@ let queued = false;
 export const current = (): State => state;
 export const onChange = (listener: (state: State) => void): void => void listeners.push(listener);
 
-/** Changes the state; the page is drawn again in the next frame. */
+/** Changes the state; the page is drawn again once this task is done, not a frame later: an answer is waited for. */
 export function update(change: Partial<State>): void {
   state = { ...state, ...change };
   if (queued) return;
   queued = true;
-  requestAnimationFrame(() => {
+  queueMicrotask(() => {
     queued = false;
     listeners.forEach((listener) => listener(state));
   });

@@ -7,9 +7,23 @@ import { current, NO_ATTACK, update, type State } from "./state";
 
 export interface Place { model: string | null; version: string | null }
 
-export function writeUrl(state: State): void {
-  const { model, sample, drawing, rival, epsilon, attack } = state;
-  if (!model) return;
+const SETTLED_AFTER_MS = 300;
+let writing: ReturnType<typeof setTimeout> | undefined;
+
+/** Writes the state into the URL once it has settled: each change of the URL costs a browser as much as an answer. */
+export function writeUrlWhenSettled(): void {
+  clearTimeout(writing);
+  writing = setTimeout(() => {
+    const hash = fragmentOf(current());
+    if (hash && hash !== location.hash) history.replaceState(null, "", hash);
+  }, SETTLED_AFTER_MS);
+}
+
+/** A link that shows what is seen now. */
+export const linkTo = (state: State): string => new URL(fragmentOf(state), location.href).href;
+
+function fragmentOf({ model, sample, drawing, rival, epsilon, attack }: State): string {
+  if (!model) return "";
   const told = new URLSearchParams({ model: model.name, version: model.version });
   if (sample) told.set("sample", sample);
   else if (drawing.strokes.length) told.set("strokes", encodeStrokes(drawing.strokes));
@@ -17,8 +31,7 @@ export function writeUrl(state: State): void {
   told.set("epsilon", epsilon.toFixed(3));
   const { attack: name, norm, epsilon: strength } = attack.options;
   told.set("attack", `${name},${norm},${strength.toFixed(2)}`);
-  const hash = `#${told}`;
-  if (hash !== location.hash) history.replaceState(null, "", hash);
+  return `#${told}`;
 }
 
 export function placeInUrl(): Place {

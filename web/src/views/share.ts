@@ -2,6 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import { backend } from "#backend";
 import { fileOf, isEmpty } from "../drawing";
+import { linkTo } from "../url";
 import { current, update, type State } from "../state";
 import { icon } from "./icons";
 
@@ -40,7 +41,7 @@ async function copy(text: Promise<string>, what: string): Promise<void> {
 export function shareView(state: State): TemplateResult {
   const nothingDrawn = isEmpty(state.drawing) || !state.model;
   return html`<div class="share" role="group" aria-label="Copy">
-    <button type="button" class="quiet" @click=${() => copy(Promise.resolve(location.href), linkName(state))} ?disabled=${nothingDrawn}>${icon("link")}Link</button>
+    <button type="button" class="quiet" @click=${() => copy(Promise.resolve(linkTo(state)), linkName(state))} ?disabled=${nothingDrawn}>${icon("link")}Link</button>
     ${backend.origin === null ? nothing : html`
       <button type="button" class="quiet" @click=${() => copy(asCurl(), "curl command")} ?disabled=${nothingDrawn}>${icon("code")}curl</button>
       <button type="button" class="quiet" @click=${() => copy(asPython(), "Python")} ?disabled=${nothingDrawn}>${icon("code")}Python</button>`}
