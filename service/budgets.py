@@ -130,7 +130,7 @@ class Budgets(RequestBudgets):
         description="Bodies of more than 64 KiB, together; the oldest are given up first.",
     )
     max_buffered_output_bytes: int = Field(
-        default=128 * MIB,
+        default=64 * MIB,
         ge=MIB,
         description="Answers of more than 128 KiB, made or unread, together.",
     )

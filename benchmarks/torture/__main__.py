@@ -2,11 +2,11 @@
 
     python -m benchmarks.torture    (needs apt-get install slowhttptest nginx-light)
 
-One honest client asks for 200 predictions a second from another address, and its latencies are told. A second
-asks for 800 more, round after round until all are as many as `--predictions` says. Each answer is compared
-with onnxruntime's. Ends with 1 if one was lost or wrong, if a hostile client found what it must not find, or
-if the service ended or held more than 1 GB, beyond which the system gives its processes no memory. Loopback
-only.
+One honest client asks for 200 predictions a second from another address, and its latencies in the first
+round are told. In further rounds a crowd asks for 800 more, until all are as many as `--predictions` says.
+Each answer is compared with onnxruntime's. Ends with 1 if one was lost or wrong, if a hostile client found
+what it must not find, or if the service ended or held more than 1 GB, beyond which the system gives its
+processes no memory. Loopback only.
 """
 
 import json
@@ -93,7 +93,9 @@ def report(found: Found) -> None:
 def main(
     seconds: Annotated[int, typer.Option(help="Of each attack.")] = 15,
     only: Annotated[list[str] | None, typer.Option(help="Names of attacks; all unless given.")] = None,
-    predictions: Annotated[int, typer.Option(help="Honest ones, at least; 0: one round.")] = 1_000_000,
+    predictions: Annotated[
+        int, typer.Option(help="Honest ones, at least; 0: one round, without a crowd.")
+    ] = 1_000_000,
 ) -> None:
     """Attacks the service in every way and reports what honest clients noticed."""
     kinds = ["nobody", *(only or [kind for kind in KINDS if kind != "nobody"])]
@@ -102,7 +104,7 @@ def main(
         raise SystemExit(f"missing: {', '.join(missing)}; apt-get install slowhttptest nginx-light")
     found: Found = {}
     for seed in count():
-        one_round(seed, kinds, seconds, predictions > 0, found)
+        one_round(seed, kinds, seconds, seed > 0, found)
         honest, went_well = judged(found)
         if honest["predictions"] >= predictions:
             break

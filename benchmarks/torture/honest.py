@@ -1,9 +1,9 @@
 """The clients that must not notice anything: predictions at a fixed rate, each from an address of its own.
 
 `python -m benchmarks.torture.honest CLIENT PORT SECONDS TRIES` prints `ready`, then one line of JSON.
-A request is due at a fixed time and its latency counts from then. It is lost if its connection breaks, as
-often as there are tries, or if its answer is not 200; it is wrong if a logit differs from onnxruntime's by
-more than 1e-5.
+A request is due at a fixed time and its latency counts from then. Its predictions are lost if its connection
+breaks, as often as there are tries, or if its answer is not 200; they are wrong if a logit differs from
+onnxruntime's by more than 1e-5.
 """
 
 import asyncio
@@ -30,10 +30,11 @@ class Client(NamedTuple):
     address: str
     rate: int
     connections: int
+    batch: int
 
 
 # The first is the one whose latencies count; the second makes the predictions many.
-CLIENTS = {"steady": Client("127.0.0.9", 200, 10), "crowd": Client("127.0.0.10", 800, 16)}
+CLIENTS = {"steady": Client("127.0.0.9", 200, 10, 1), "crowd": Client("127.0.0.10", 100, 16, 8)}
 
 
 class Honest:
@@ -49,7 +50,9 @@ class Honest:
         self._client, self._port, self._tries = client, port, tries
         images = digits()[:IMAGES]
         self._expected = offline().run(["logits"], {"image": images})[0]
-        bodies = ({"images": [image], "model": MODEL} for image in images[:, 0].tolist())
+        lists = images[:, 0].tolist()
+        batches = (lists[start : start + client.batch] for start in range(0, IMAGES, client.batch))
+        bodies = ({"images": batch, "model": MODEL} for batch in batches)
         self._requests = [post("/v1/predict", json.dumps(body).encode()) for body in bodies]
         self._latencies: list[float] = []
         self._lost: Counter[str] = Counter()
@@ -62,16 +65,17 @@ class Honest:
         await asyncio.gather(*(self._ask_on(number, started, seconds) for number in connections))
 
     async def _ask_on(self, number: int, started: float, seconds: float) -> None:
-        _, rate, connections = self._client
+        _, rate, connections, batch = self._client
         connection: Connection | None = None
         for turn in range(int(seconds * rate / connections)):
             due = started + (turn * connections + number) / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            self._asked += 1
-            connection = await self._ask((turn * connections + number) % IMAGES, connection)
+            self._asked += batch
+            request = (turn * connections + number) % len(self._requests)
+            connection = await self._ask(request, connection)
             self._latencies.append(time.perf_counter() - due)
 
-    async def _ask(self, index: int, connection: Connection | None) -> Connection | None:
+    async def _ask(self, request: int, connection: Connection | None) -> Connection | None:
         """Asks, again if the connection breaks; returns the connection for the next request."""
         reason = ""
         for _ in range(self._tries):
@@ -84,21 +88,23 @@ class Honest:
             except OSError as error:
                 reason = type(error).__name__
                 continue
-            answer = await connection.ask(self._requests[index])
+            answer = await connection.ask(self._requests[request])
             if answer is not None:
-                self._count(index, answer)
+                self._count(request, answer)
                 return connection
             reason = "connection lost"
-        self._lost[reason] += 1
+        self._lost[reason] += self._client.batch
         return connection
 
-    def _count(self, index: int, answer: Answer) -> None:
+    def _count(self, request: int, answer: Answer) -> None:
         if answer.status != 200:
-            self._lost[str(answer.status)] += 1
+            self._lost[str(answer.status)] += self._client.batch
             return
-        logits = json.loads(answer.body)["predictions"][0]["logits"]
-        found = np.array([logits[str(label)] for label in LABELS])
-        self._wrong += not np.abs(found - self._expected[index]).max() <= 1e-5  # so of NaN too
+        logits = [each["logits"] for each in json.loads(answer.body)["predictions"]]
+        found = np.array([[each[str(label)] for label in LABELS] for each in logits])  # (batch, classes)
+        expected = self._expected[request * self._client.batch :][: len(found)]
+        near = np.abs(found - expected).max(axis=1) <= 1e-5  # not if it is NaN
+        self._wrong += self._client.batch - int(near.sum())
 
     def outcome(self) -> dict[str, object]:
         """Returns the counts, and the latencies in milliseconds."""

@@ -42,12 +42,16 @@ def watch(task: Task, module: str, crowded: bool, tries: int = 1) -> dict[str, A
 
 
 def added(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """Returns what was seen in another round too: sums of what is counted, the worst of what is measured."""
+    """Returns what was seen in another round too: sums of what is counted, and the most memory.
+
+    Latencies are those of the first round: later ones have a crowd on the same two cores.
+    """
     if before is None:
         return now
-    worst = ("p50_ms", "p99_ms", "max_ms", "megabytes", "megabytes_of_all")
+    worst = ("megabytes", "megabytes_of_all")
     counted = ("asked", "wrong", "sent_again", "findings")
     return {
+        **before,
         **{key: max(before[key], now[key]) for key in worst},
         **{key: before[key] + now[key] for key in counted},
         **{key: _sums(before[key], now[key]) for key in ("lost", "saw")},

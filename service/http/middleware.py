@@ -127,7 +127,7 @@ class RequestMiddleware:
         self._admission.begin(path, context)
         if handler is None:
             if len(body) > SMALL_BODY and path.endswith(_EXPLAIN):
-                self._answers.refuse_early()
+                self._answers.refuse_early(len(body))
             await self._app(scope, replayed(body, receive), response.send)
             return
         content = await handler(scope, body, context)

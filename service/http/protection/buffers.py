@@ -16,7 +16,8 @@ _SMALL_ANSWER = 128 * 2**10
 # Beyond this much of a refused body the client is cut off instead of read to its end.
 _MAX_DRAINED = 128 * 2**20
 _BYTES_A_NUMBER = 10
-_NEARLY_FULL = 15 / 16
+# A whole explanation is about so many times as long as the lists of numbers that it explains.
+_EXPLANATION_LENGTH = 20
 _CLOSE = {"Connection": "close"}  # what is left of the body is not read
 _RETRY = {"Retry-After": "1"}
 
@@ -121,13 +122,14 @@ class OutputBuffers:
     def _used(self) -> int:
         return self._made + self._unread()
 
-    def refuse_early(self) -> None:
-        """Refuses a large explain request before it is parsed, if there is next to no room for its answer.
+    def refuse_early(self, body_bytes: int) -> None:
+        """Refuses a large explain request before it is parsed, if there is no room for a whole answer to it.
 
         Raises:
             BuffersFull: So it is.
         """
-        if self._used() > self._most * _NEARLY_FULL:
+        whole = min(body_bytes * _EXPLANATION_LENGTH, self._max_numbers * _BYTES_A_NUMBER)
+        if self._used() + whole > self._most:
             raise _no_room()
 
     def reserve(self, context: RequestContext, numbers: int) -> None:
