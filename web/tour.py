@@ -37,27 +37,27 @@ def keep(page: Page, name: str, *selectors: str) -> None:
 
 
 def walk(page: Page, url: str) -> None:
-    explained(page, f"{url}/#model=mnist-3v5&version=2&sample=5-0")
+    explained(page, f"{url}/#model=mnist-3v5&sample=5-0")
     keep(page, "answer", ".intro", ".hero")
     page.locator(".waterfall .bar").first.hover()
     page.wait_for_timeout(300)
     keep(page, "see-through", "#see")
     page.mouse.move(5, 5)
 
-    explained(page, f"{url}/#model=mnist-3v5&version=2&sample=5-0&epsilon=0.250")
+    explained(page, f"{url}/#model=mnist-3v5&sample=5-0&epsilon=0.250")
     page.locator("#epsilon").scroll_into_view_if_needed()
     page.locator("#prove .says", has_text="Falsified").wait_for()
     print(page.locator("#prove .says").inner_text())
     keep(page, "proof", "#prove")
 
-    explained(page, f"{url}/#model=mnist-3v5&version=2&sample=5-0&attack=pgd,linf,0.25")
+    explained(page, f"{url}/#model=mnist-3v5&sample=5-0&attack=pgd,linf,0.25")
     page.get_by_role("button", name="Attack").click()
     page.locator(".side").first.wait_for()
     page.wait_for_timeout(500)
     print(page.locator("#attack .says").inner_text())
     keep(page, "attack", "#attack")
 
-    explained(page, f"{url}/#model=mnist-10&version=1&sample=cat")
+    explained(page, f"{url}/#model=mnist-10&sample=cat")
     print(page.locator(".answer-words").inner_text())
     keep(page, "cat", ".hero")
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -187,4 +188,5 @@ def _private_stdout() -> Send:
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(BrokenPipeError):  # the service was killed: nobody waits
+        main()

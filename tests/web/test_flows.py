@@ -281,6 +281,18 @@ def test_model_switch_asks_the_other_model(open_page, client):
     assert page.locator(".shape-sheet figure").count() == len(shapes)
 
 
+def test_sheet_tells_what_was_measured(open_page, client):
+    page = open_page(TEN + "5-1")
+    results = client.get("/v1/models/mnist-10-certified").json()["manifest"]["results"]
+    page.get_by_role("heading", name="Measured").wait_for()
+    told = page.locator("#model h3 + .facts").inner_text()
+    clean, worst = results["clean"]["accuracy"], results["worst_case"]["robust_accuracy"]
+    assert f"{100 * clean:.2f}% of 10,000 images (MNIST, test)" in told
+    assert f"{100 * worst:.2f}% at 0.3 (pgd-40, apgd-ce and apgd-t)" in told
+    proved = [(each["certified_accuracy"], each["epsilon"]) for each in results["certified"]]
+    assert ", ".join(f"{100 * share:.2f}% at {epsilon}" for share, epsilon in proved) in told
+
+
 def test_link_shows_what_the_sender_saw(open_page):
     page = open_page("/#model=mnist-10")
     wait_for_explanation(page)

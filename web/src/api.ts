@@ -5,11 +5,20 @@ export type Grid = number[][];
 export interface ModelSummary { name: string; version: string; digest: string; labels: Label[] }
 export interface ModelList { default: string; models: ModelSummary[] }
 export interface ModelDetails extends ModelSummary { versions: string[]; manifest: Manifest }
+/** What `whitebox evaluate` measured before the package was made. */
+export interface Results {
+  data?: { source: string; count: number };
+  clean?: { accuracy: number };
+  attacks?: { name: string }[];
+  worst_case?: { epsilon: number; robust_accuracy: number };
+  certified?: { epsilon: number; certified_accuracy: number }[];
+}
 export interface Manifest {
   config: Record<string, unknown>;
+  input?: { height: number; width: number };
   num_parameters?: number;
   training?: { recipe?: { name?: string; title?: string; epochs?: number }; seed?: number; data?: { source?: string; count?: number } };
-  results?: Record<string, unknown> | null;
+  results?: Results | null;
   files: Record<string, string>;
 }
 export interface Box { left: number; top: number; width: number; height: number }

@@ -14,7 +14,9 @@ from benchmarks.torture.task import read_task, tell
 READERS = ("image_file", "predict_body", "infer_body")
 _LONGEST = 16_384  # bytes of a case
 _ONE_CASE = 10  # seconds
-_MEGABYTES = 1024
+_MEGABYTES = 1024  # at once
+# In all: atheris keeps the arrays that instrumented code compares, 80 KB a case; without it nothing is kept.
+_MEGABYTES_WITH_ATHERIS = 4096
 _EXECUTED = re.compile(r"stat::number_of_executed_units: *(\d+)")
 _REACHED = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _LAST_WORDS = 1500
@@ -54,7 +56,8 @@ def fuzz_here(kind: str, directory: str, seconds: str, seed: str) -> None:
         "seed": seed,
         "max_len": _LONGEST,
         "timeout": _ONE_CASE,
-        "rss_limit_mb": _MEGABYTES,
+        "malloc_limit_mb": _MEGABYTES,
+        "rss_limit_mb": _MEGABYTES_WITH_ATHERIS,
         "artifact_prefix": f"{directory}/found-",
         "print_final_stats": 1,
     }

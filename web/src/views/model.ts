@@ -1,7 +1,7 @@
 // The model: what it is, what it holds, how it came to be.
 import { html, nothing, type TemplateResult } from "lit-html";
-import type { Grid, Sheet } from "../api";
-import { count, signed, strongest } from "../numbers";
+import type { Grid, Results, Sheet } from "../api";
+import { count, percent, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
 import { rotationsOf } from "./see";
@@ -27,14 +27,30 @@ function facts({ details }: State): TemplateResult {
   const number = (name: string): string => String(config[name] ?? "\u2013");
   const shapes = Number(config["shapes_per_class"] ?? 0) * details!.labels.length;
   const rows: [string, string][] = [
-    ["image", `${number("height") === "\u2013" ? 28 : number("height")} \u00d7 ${number("width") === "\u2013" ? 28 : number("width")}, grey`],
+    ["image", `${manifest.input?.height ?? number("height")} \u00d7 ${manifest.input?.width ?? number("width")}, grey`],
     ["kernels", `${number("kernels")} of ${number("kernel_size")} \u00d7 ${number("kernel_size")}, in ${number("rotations")} rotations`],
     ["shapes", `${shapes} of ${number("shape_size")} \u00d7 ${number("shape_size")}, in ${number("poses")} poses each`],
     ["recipe", `${training?.recipe?.title ?? training?.recipe?.name ?? "\u2013"}${training?.recipe?.epochs ? `, ${training.recipe.epochs} epochs` : ""}, seed ${training?.seed ?? "\u2013"}`],
     ["trained on", training?.data ? `${training.data.source}: ${count(training.data.count ?? 0)} images` : "\u2013"],
     ["digest", digest],
   ];
-  return html`<dl class="facts">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`${table(rows)}
+    <h3>Measured</h3>
+    ${manifest.results ? table(measured(manifest.results)) : html`<p class="muted">This package holds no results of an evaluation.</p>`}`;
+}
+
+const table = (rows: [string, string][]): TemplateResult =>
+  html`<dl class="facts">${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+
+/** The results of the card that came with the package. */
+function measured({ data, clean, attacks = [], worst_case: worst, certified = [] }: Results): [string, string][] {
+  const proved = new Map<number, number>(); // by any bound, at an epsilon
+  for (const { epsilon, certified_accuracy: share } of certified) proved.set(epsilon, Math.max(share, proved.get(epsilon) ?? 0));
+  return [
+    ["right", clean ? `${percent(clean.accuracy)} of ${count(data?.count ?? 0)} images (${data?.source ?? "\u2013"})` : "\u2013"],
+    ["right under every attack", worst ? `${percent(worst.robust_accuracy)} at ${worst.epsilon} (${list(attacks.map(({ name }) => name))})` : "\u2013"],
+    ["right and proved", [...proved].map(([epsilon, share]) => `${percent(share)} at ${epsilon}`).join(", ") || "\u2013"],
+  ];
 }
 
 const MANY = 24;
