@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -188,5 +187,7 @@ def _private_stdout() -> Send:
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # the service was killed: nobody waits
+    try:
         main()
+    except BrokenPipeError:  # the service was killed: nobody waits, not for the thread that reads either
+        os._exit(1)

@@ -281,6 +281,18 @@ def test_the_first_answer_comes_soon_an_attack_at_sigterm_gets_its_own_and_no_pr
         assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
+def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_then(digits):
+    images = digits[0][::16].tolist()
+    with running_server(only="mnist-3v5", WHITEBOX_CERTIFY_TIMEOUT_SECONDS="1") as (client, _):
+        body = {"images": images, "epsilon": 0.3}
+        until(lambda: client.post("/v1/certify", json=body).status_code == 200)  # the worker is there
+        answer = client.post("/v1/certify", json=body)
+    assert answer.status_code == 200
+    verdicts = [result["verdict"] for result in answer.json()["results"]]
+    assert len(verdicts) == len(images)
+    assert "unknown" in verdicts
+
+
 def test_a_client_that_leaves_is_no_error_and_what_does_not_end_in_time_is_told_so(tmp_path, three):
     log = tmp_path / "log"
     settings = {"WHITEBOX_CERTIFY_WORKERS": "0", "WHITEBOX_SHUTDOWN_SECONDS": "1"}

@@ -2,10 +2,14 @@
 
 import io
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from photos import KINDS, MNIST_FORM, on_paper, photograph
 from PIL import Image
 from running import ROOT, sample_digits
@@ -72,6 +76,20 @@ def test_an_inverted_file_gives_the_same_pixels(ten):
         prepared = one(as_png(1 - digit))
         assert prepared.steps == ("inverted",)
         assert prepared.pixels == pytest.approx(digit, abs=1e-6)
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(0.4, 0.1), (0.45, 0.25), (0.6, 0.9), (0.7, 1.0), (0.3, 0.8)])
+def test_a_digit_on_grey_is_seen_whether_it_is_darker_or_lighter(paper, ink, ten, labels_of):
+    seen = [one(as_png(paper + (ink - paper) * digit)).pixels for digit in ten[0][:20]]
+    assert (labels_of(seen) == ten[1][:20]).sum() >= 18
+
+
+@given(arrays(np.uint8, (28, 28), elements=st.sampled_from([0, 40, 100, 101, 126, 127, 128, 160, 255])))
+def test_a_file_of_the_networks_size_is_an_image_of_it_or_refused(pixels):
+    with suppress(NotADigitError):
+        prepared = one(files_of(Image.fromarray(pixels))).pixels
+        assert prepared.shape == (28, 28)
+        assert np.isfinite(prepared).all()
 
 
 def test_a_digit_off_its_centre_is_put_back(ten):

@@ -130,10 +130,13 @@ class HandwrittenDigit:
             raise NotADigitError(BLANK_MESSAGE)
         background = _background(grey)
         steps = picture.steps
-        if background > 0.5:
+        expected = background > 0.5
+        inverted = _is_dark_on_light(grey, background, expected)
+        if inverted:
             grey, steps, background = np.float32(1) - grey, (*steps, "inverted"), 1 - background
         digit = _cropped(grey, background)
-        if self._is_centred(grey) and (background > 0.05 or abs(max(digit.shape) - self.box) <= self.box / 5):
+        is_like_training = background > 0.05 or abs(max(digit.shape) - self.box) <= self.box / 5
+        if inverted == expected and is_like_training and self._is_centred(grey):
             return Prepared(grey, steps)
         if max(digit.shape) != self.box:
             digit, steps = self._boxed(digit), (*steps, f"scaled to {self.box}x{self.box}")
@@ -170,6 +173,13 @@ def _background(grey: Grey) -> float:
     """Returns the median of the border; numpy's own takes ten times as long for so few pixels."""
     border = np.sort(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
     return float(border[len(border) // 2 - 1] + border[len(border) // 2]) / 2
+
+
+def _is_dark_on_light(grey: Grey, background: float, expected: bool) -> bool:
+    """Tells whether the ink is darker than its background: as expected, unless only the other stands out."""
+    lighter, darker = float(grey.max()) - background, background - float(grey.min())
+    as_expected, other = (darker, lighter) if expected else (lighter, darker)
+    return expected if as_expected >= min(BLANK, other) else not expected
 
 
 def _cropped(grey: Grey, background: float) -> Grey:
