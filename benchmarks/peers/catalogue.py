@@ -74,6 +74,7 @@ PEERS: dict[str, Peer] = {
         envelope=lambda image: {"images": [image]},
         probabilities=lambda answer: list(answer["predictions"][0]["probabilities"].values()),
         binary=True,
+        environment=lambda _port: {"WHITEBOX_DEFAULT_MODEL": MODEL},  # the model that the others serve
     ),
     "plain": Peer(
         path="/predict",
