@@ -14,11 +14,11 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from benchmarks.measuring import ROOT, save, show
-from model.package import PREDICT_GRAPH, read_package
+from model.package import read_package
 from service.codecs.preprocessing import NotADigitError, read_image_file
+from service.inference.engine import Engine
 from training.data import Split
 from training.data.mnist import load_mnist
 
@@ -26,13 +26,12 @@ sys.path.append(str(ROOT / "tests"))
 from photos import KINDS, MNIST_FORM, photograph
 
 A_KIND = {"test": 1000, "validation": 200}
-AT_ONCE = 500  # 10,000 images in one batch take 5 GB
 
 
 def main(split: Split) -> None:
     """Prints the table and writes benchmarks/results/photographs.json."""
-    images, labels, session = _loaded(split)
-    clean = float((_labels(session, list(images)) == labels).mean())
+    images, labels, engine = _loaded(split)
+    clean = float((_labels(engine, list(images)) == labels).mean())
     rows: list[list[Any]] = []
     with ProcessPoolExecutor() as pool:
         for row in pool.map(partial(_row, split), range(len(KINDS))):
@@ -49,19 +48,16 @@ def main(split: Split) -> None:
 
 
 @cache
-def _loaded(split: Split) -> tuple[np.ndarray, np.ndarray, ort.InferenceSession]:
+def _loaded(split: Split) -> tuple[np.ndarray, np.ndarray, Engine]:
     """Returns the digits (N, 28, 28), their labels, and the model."""
     digits = load_mnist(split, tuple(range(10)))
-    graph = read_package(ROOT / "artifacts" / "mnist-10" / "2").read(PREDICT_GRAPH)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return digits.images[:, 0].numpy(), digits.classes.numpy(), session
+    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10" / "2"))
+    return digits.images[:, 0].numpy(), digits.classes.numpy(), engine
 
 
 def _row(split: Split, index: int) -> list[Any]:
     """Returns what is measured of one kind of photograph."""
-    images, labels, session = _loaded(split)
+    images, labels, engine = _loaded(split)
     kind = list(KINDS)[index]
     some = np.random.default_rng(index).permutation(len(images))[: A_KIND[split]]
     seen, refused, spent = [], 0, []
@@ -74,14 +70,12 @@ def _row(split: Split, index: int) -> list[Any]:
             refused += 1
             seen.append(np.full((28, 28), np.nan, np.float32))
         spent.append(time.process_time() - started)
-    right = _labels(session, seen) == labels[some]
+    right = _labels(engine, seen) == labels[some]
     return [kind, 100 * float(right.mean()), refused, 1e3 * float(np.median(spent))]
 
 
-def _labels(session: ort.InferenceSession, images: list[np.ndarray]) -> np.ndarray:
-    batches = (images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE))
-    found = [session.run(["logits"], {"image": np.stack(batch)[:, None]})[0] for batch in batches]
-    logits = np.concatenate(found)  # (N, 10)
+def _labels(engine: Engine, images: list[np.ndarray]) -> np.ndarray:
+    logits = engine.predict(np.stack(images)).logits  # (N, 10)
     return np.where(np.isnan(logits).any(axis=1), -1, logits.argmax(axis=1))
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -149,6 +149,18 @@ def without_module(module: str, directory: Path) -> str:
         f"    None if name == {module!r} else find(name, path, target))\n"
     )
     return str(directory)
+
+
+def until(holds: Callable[[], object], seconds: float) -> None:
+    """Waits until something holds.
+
+    Raises:
+        AssertionError: It does not within so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"it did not come about in {seconds} s"
+        time.sleep(0.02)
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import numpy as np
 import pytest
-from running import JSON, another, metric, running_server, sample_digits, whole_request
+from running import JSON, another, metric, running_server, sample_digits, until, whole_request
 
 from service.errors import DeadlineExceeded, QueueFull
 from service.inference.batcher import Batcher, QueueLimit
@@ -188,7 +188,7 @@ def in_progress(client: httpx.Client) -> socket.socket:
 @contextmanager
 def full(client: httpx.Client) -> Iterator[None]:
     """Has as many requests in progress as `strict` allows."""
-    _wait_until(lambda: metric(client, "whitebox_requests_in_progress") == 1)  # the one for the metrics
+    until(lambda: metric(client, "whitebox_requests_in_progress") == 1, 30)  # the one for the metrics
     with ExitStack() as held:
         while _predict(client) != 429:
             held.enter_context(in_progress(client))
@@ -198,13 +198,6 @@ def full(client: httpx.Client) -> Iterator[None]:
 
 def _predict(client: httpx.Client) -> int:
     return client.post("/v1/predict", json={"images": [HALF]}).status_code
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_body_that_does_not_come_is_given_up(strict, three):
@@ -228,7 +221,7 @@ def test_requests_beyond_the_limit_are_refused_at_once_and_health_is_not(strict,
         assert time.monotonic() - started < 0.5
         assert strict.get("/v2/health/ready").status_code == 200
         assert strict.get("/metrics").status_code == 200
-    _wait_until(lambda: _predict(strict) == 200)
+    until(lambda: _predict(strict) == 200, 30)
     assert strict.post("/v1/predict", json={"images": [three]}).status_code == 200
 
 
@@ -336,7 +329,7 @@ def test_a_refusal_says_what_any_other_would_and_the_connection_goes_on(strict, 
             assert b" 429 " in exchange(connection, request[split:])[:20]
         assert metric(strict, "whitebox_requests_total", status="429") == refusals + 10
         busy.close()
-        _wait_until(lambda: _predict(strict) == 200)
+        until(lambda: _predict(strict) == 200, 30)
         assert b" 200 " in exchange(connection, whole_request(body))[:20]
 
 
@@ -349,5 +342,5 @@ def test_a_refused_connection_is_not_taken_for_an_idle_one(strict, three):
             assert b" 429 " in exchange(connection, whole_request(body))[:20]
             time.sleep(0.5)
         busy.close()
-        _wait_until(lambda: _predict(strict) == 200)
+        until(lambda: _predict(strict) == 200, 30)
         assert b" 200 " in exchange(connection, whole_request(body))[:20]

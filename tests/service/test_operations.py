@@ -20,7 +20,17 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client import CollectorRegistry, Histogram
-from running import NO_WORKERS, ROOT, WHITEBOX, another, metric, running_server, without_module, worker_ids
+from running import (
+    NO_WORKERS,
+    ROOT,
+    WHITEBOX,
+    another,
+    metric,
+    running_server,
+    until,
+    without_module,
+    worker_ids,
+)
 from typer.testing import CliRunner, Result
 
 from benchmarks.torture.service import serving_processes
@@ -95,7 +105,7 @@ def test_a_waiting_attack_counts_against_its_budget(client, three):
     ]
     for each in asking:
         each.start()
-    until(lambda: metric(client, "whitebox_budget_used", budget="waiting attacks") >= 1)
+    until(lambda: metric(client, "whitebox_budget_used", budget="waiting attacks") >= 1, 60)
     for each in asking:
         each.join()
     assert metric(client, "whitebox_budget_used", budget="waiting attacks") == 0
@@ -236,21 +246,14 @@ def test_killed_serving_processes_are_replaced_and_no_longer_counted(three):
         with ExitStack() as held:
             for _ in range(20):
                 held.enter_context(socket.create_connection(address))
-            until(lambda: metric(client, "whitebox_budget_used", budget="connections") >= 10)
+            until(lambda: metric(client, "whitebox_budget_used", budget="connections") >= 10, 60)
             for serving in (killed := serving_processes(process.pid)):
                 os.kill(serving, signal.SIGKILL)
         client.close()  # its connection may have been one of those that broke
         with another(client) as anew:
             assert anew.post("/v1/predict", json={"images": [three]}).status_code == 200
             assert metric(anew, "whitebox_budget_used", budget="connections") < 10
-        until(lambda: len(set(serving_processes(process.pid)) - set(killed)) == 2)
-
-
-def until(holds):
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        until(lambda: len(set(serving_processes(process.pid)) - set(killed)) == 2, 60)
 
 
 def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(observed):
@@ -285,7 +288,7 @@ def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_t
     images = digits[0][::16].tolist()
     with running_server(only="mnist-3v5", WHITEBOX_CERTIFY_TIMEOUT_SECONDS="1") as (client, _):
         body = {"images": images, "epsilon": 0.3}
-        until(lambda: client.post("/v1/certify", json=body).status_code == 200)  # the worker is there
+        until(lambda: client.post("/v1/certify", json=body).status_code == 200, 60)  # the worker is there
         answer = client.post("/v1/certify", json=body)
     assert answer.status_code == 200
     verdicts = [result["verdict"] for result in answer.json()["results"]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import PACKAGE, ROOT, running_server
+from running import PACKAGE, ROOT, running_server, until
 
 CERTIFIED = ROOT / "artifacts" / "mnist-3v5-certified" / "4"
 
@@ -54,15 +54,7 @@ def models(served) -> Iterator[Path]:
         if package != directory / "mnist-3v5" / "1":
             shutil.rmtree(package)
     only = [("mnist-3v5", "1", "READY")]
-    until(lambda: [tuple(one.values())[:3] for one in client.post("/v2/repository/index").json()] == only)
-
-
-def until(condition) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come about in 10 s")
+    until(lambda: [tuple(one.values())[:3] for one in client.post("/v2/repository/index").json()] == only, 10)
 
 
 def answered_by(client: httpx.Client, image, **choice: str) -> str | int:
@@ -74,7 +66,7 @@ def test_the_newest_version_answers_and_older_ones_can_be_asked(running, models,
     assert answered_by(running, three) == "1"
     put(CERTIFIED, models, "mnist-3v5", "10")
     put(CERTIFIED, models, "mnist-3v5", "9")
-    until(lambda: running.get("/v1/models/mnist-3v5").json()["versions"] == ["1", "9", "10"])
+    until(lambda: running.get("/v1/models/mnist-3v5").json()["versions"] == ["1", "9", "10"], 10)
     assert answered_by(running, three) == "10"
     assert answered_by(running, three, version="1") == "1"
     assert answered_by(running, three, version="2") == 404
@@ -87,14 +79,14 @@ def test_the_newest_version_answers_and_older_ones_can_be_asked(running, models,
     old = running.post("/v2/models/mnist-3v5/versions/1/infer", json=infer).json()
     assert old["model_version"] == "1"
     shutil.rmtree(models / "mnist-3v5" / "10")
-    until(lambda: answered_by(running, three) == "9")
+    until(lambda: answered_by(running, three) == "9", 10)
 
 
 def test_certificates_are_those_of_the_version_that_answers(running, models, three):
     ask = {"images": [three], "epsilon": 0.2, "radius": False, "counterexample": False}
     before = running.post("/v1/certify", json=ask).json()
     put(CERTIFIED, models, "mnist-3v5", "2")
-    until(lambda: answered_by(running, three) == "2")
+    until(lambda: answered_by(running, three) == "2", 10)
     after = running.post("/v1/certify", json=ask).json()
     again = running.post("/v1/certify", json={**ask, "version": "1"}).json()
     assert after["model"]["version"] == "2"
@@ -110,14 +102,14 @@ def test_a_damaged_package_is_refused_and_the_old_one_goes_on(running, models, t
         (one,) = running.post("/v2/repository/index").json()
         return one["reason"]
 
-    until(lambda: "does not match the SHA-256" in reason())
+    until(lambda: "does not match the SHA-256" in reason(), 10)
     assert answered_by(running, three) == "1"
     refused = running.post("/v2/repository/models/mnist-3v5/load")
     assert refused.status_code == 409
     assert "does not match" in refused.json()["error"]
     assert answered_by(running, three) == "1"
     (directory / "predict.onnx").write_bytes(good)
-    until(lambda: not reason())
+    until(lambda: not reason(), 10)
     assert running.post("/v2/repository/models/mnist-3v5/load").status_code == 200
 
 
@@ -142,7 +134,7 @@ def test_no_kind_of_damage_gets_a_package_loaded(running, models, three, damage)
 
 def test_an_unloaded_model_is_gone_until_it_is_loaded(running, models, three):
     put(CERTIFIED, models, "other", "1")
-    until(lambda: answered_by(running, three, model="other") == "1")
+    until(lambda: answered_by(running, three, model="other") == "1", 10)
     assert running.post("/v2/repository/models/other/unload").status_code == 200
     assert answered_by(running, three, model="other") == 404
     time.sleep(0.5)  # and the look at the directory does not bring it back
@@ -159,7 +151,7 @@ def test_reloads_cost_no_request_and_every_answer_is_one_models(running, models,
     images = digits[0][:8].tolist()
     expected = {"1": running.post("/v1/predict", json={"images": images}).json()["predictions"]}
     directory = put(CERTIFIED, models, "mnist-3v5", "2")
-    until(lambda: answered_by(running, images[0]) == "2")
+    until(lambda: answered_by(running, images[0]) == "2", 10)
     expected["2"] = running.post("/v1/predict", json={"images": images}).json()["predictions"]
     stop, wrong, count = threading.Event(), [], [0]
 
