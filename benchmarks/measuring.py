@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "3"
+PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "4"
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

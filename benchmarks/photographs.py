@@ -51,7 +51,7 @@ def main(split: Split) -> None:
 def _loaded(split: Split) -> tuple[np.ndarray, np.ndarray, Engine]:
     """Returns the digits (N, 28, 28), their labels, and the model."""
     digits = load_mnist(split, tuple(range(10)))
-    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10" / "2"))
+    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10" / "3"))
     return digits.images[:, 0].numpy(), digits.classes.numpy(), engine
 
 

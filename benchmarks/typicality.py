@@ -23,7 +23,7 @@ from service.inference.engine import Engine, Images
 from training.data.mnist import load_mnist
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-PACKAGES = ("mnist-3v5/3", "mnist-3v5-certified/4", "mnist-10/2", "mnist-10-certified/5")
+PACKAGES = ("mnist-3v5/4", "mnist-3v5-certified/5", "mnist-10/3", "mnist-10-certified/6")
 LEVEL, SOME = 0.01, 2000
 _PAIRS = {1: 1000, 16: 100}
 

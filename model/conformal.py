@@ -5,9 +5,12 @@ whatever the score is. Nothing is promised about one image, or about images that
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+TypicalWithin = Literal["always", "never", "unknown"]
 
 
 def p_values(
@@ -28,3 +31,17 @@ def p_values(
     smaller = ordered.searchsorted(np.asarray(scores, np.float64))  # what is no number sorts as the largest
     found: NDArray[np.float64] = shift * (1 + len(ordered) - smaller) / (1 + len(ordered))
     return np.minimum(found, 1)
+
+
+def typical_between(
+    lowest: float,
+    highest: float,
+    calibration: Sequence[float] | NDArray[np.floating],
+    shift: float,
+    level: float,
+) -> TypicalWithin:
+    """Tells whether all images whose scores lie between two bounds have p-values above the level, or none."""
+    (most_typical, least_typical) = p_values([lowest, highest], calibration, shift)
+    if least_typical > level:
+        return "always"
+    return "never" if most_typical <= level else "unknown"

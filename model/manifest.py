@@ -21,6 +21,8 @@ PROGRAM = "network.pt2"
 PREDICT_GRAPH = "predict.onnx"
 EXPLAIN_GRAPH = "explain.onnx"
 FILES = (WEIGHTS, PROGRAM, PREDICT_GRAPH, EXPLAIN_GRAPH)
+# What the typicality score compares with, for those that bound it; a package may lack it.
+PROTOTYPES = "prototypes.safetensors"
 # The third output of predict.onnx, where there is one.
 TYPICALITY_SCORE = "typicality_score"
 
@@ -128,7 +130,7 @@ class Manifest(_Section):
         recipe: Carried as it is, like `training` and `results`.
         training: Recipe, seed, data and code that made it.
         results: What was measured of it.
-        files: SHA-256 of each of `FILES`.
+        files: SHA-256 of each of `FILES`, and of `PROTOTYPES` if it has them.
     """
 
     name: Name
@@ -159,7 +161,7 @@ class Manifest(_Section):
     def _name_each_file(cls, files: dict[str, str]) -> dict[str, str]:
         if missing := [file for file in FILES if file not in files]:
             raise ValueError(f"there is no digest for {', '.join(missing)}")
-        if unknown := sorted(set(files) - set(FILES)):
+        if unknown := sorted(set(files) - {*FILES, PROTOTYPES}):
             raise ValueError(f"a package has no file {PurePosixPath(unknown[0]).name[:64]!r}")
         return files
 

@@ -1,11 +1,12 @@
 """A model package on disk: what `whitebox export` writes and the service and the attacks read.
 
     NAME/VERSION/
-        manifest.json        name, version, labels, config, digests, how it was trained, results
-        weights.safetensors  the parameters
-        network.pt2          torch.export program, dynamic batch
-        predict.onnx         image -> logits, probabilities, typicality_score
-        explain.onnx         image -> everything that a trace holds
+        manifest.json           name, version, labels, config, digests, how it was trained, results
+        weights.safetensors     the parameters
+        network.pt2             torch.export program, dynamic batch
+        predict.onnx            image -> logits, probabilities, typicality_score
+        explain.onnx            image -> everything that a trace holds
+        prototypes.safetensors  what the typicality score compares with; may be missing
 
 This module needs neither torch nor onnxruntime. Files are read only through `ModelPackage.read`, which
 gives bytes that match the manifest's digest or refuses.
@@ -30,6 +31,7 @@ from model.manifest import (
     NAME_PATTERN,
     PREDICT_GRAPH,
     PROGRAM,
+    PROTOTYPES,
     VERSION_PATTERN,
     WEIGHTS,
     Manifest,
@@ -42,7 +44,7 @@ from model.manifest import (
 from model.network_config import Label
 
 __all__ = [
-    "EXPLAIN_GRAPH", "FILES", "MANIFEST", "PREDICT_GRAPH", "PROGRAM", "WEIGHTS",
+    "EXPLAIN_GRAPH", "FILES", "MANIFEST", "PREDICT_GRAPH", "PROGRAM", "PROTOTYPES", "WEIGHTS",
     "Label", "ModelPackage", "PackageError",
     "is_package_path", "read_package", "write_atomically", "write_package",
 ]  # fmt: skip
@@ -148,7 +150,7 @@ def write_package(
         directory: NAME/VERSION; its last two parts become the model's name and version. It must not
             exist: a version, once written, does not change.
         description: Everything of the manifest except name, version and digests.
-        files: The bytes of each of `FILES`.
+        files: The bytes of each of `FILES`, perhaps of `PROTOTYPES` too.
 
     Raises:
         PackageError: The directory exists, its name is not usable as NAME/VERSION, or the description is
@@ -163,15 +165,15 @@ def write_package(
     if directory.exists():
         raise PackageError(f"{directory} exists already. Choose the next version number.")
     document = {"name": name, "version": version, **description}
-    document["files"] = {file: _sha256(files[file]) for file in FILES}
+    document["files"] = {file: _sha256(content) for file, content in files.items()}
     try:
         manifest = to_manifest(document)
     except ManifestError as error:
         raise PackageError(f"The manifest of {directory} {error}.") from error
     temporary = directory.with_name(f".{version}.part")
     temporary.mkdir(parents=True, exist_ok=True)
-    for file in FILES:
-        (temporary / file).write_bytes(files[file])
+    for file, content in files.items():
+        (temporary / file).write_bytes(content)
     (temporary / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
     temporary.rename(directory)
     return read_package(directory)

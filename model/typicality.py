@@ -5,9 +5,16 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from model.frozen import Inference
+from model.package import PROTOTYPES, ModelPackage, PackageError
+
+# Of all prototypes of a package: 32 MB where they are bounded.
+_MOST_VALUES = 2**22
+# A direction's norm is 1, up to this.
+_PRECISION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,34 @@ class Typicality(nn.Module):
         self.weighted_prototypes: Tensor
         self.weights, self.pooling = weights, pooling
 
+    @classmethod
+    def from_package(cls, package: ModelPackage) -> "Typicality | None":
+        """Returns what a package's scores are made of; None if it does not say.
+
+        Raises:
+            PackageError: Its prototypes are damaged, or not those of such a score.
+        """
+        if package.typicality is None or PROTOTYPES not in package.manifest.files:
+            return None
+        content = package.read(PROTOTYPES)
+        try:
+            prototypes = load(content)["prototypes"].float()  # (M, h, w)
+            pooling = package.height // prototypes.shape[1]
+            _check(prototypes, package, pooling)
+        except Exception as error:  # safetensors and torch raise many kinds
+            first = str(error).partition("\n")[0][:200]
+            raise PackageError(
+                f"{package.directory / PROTOTYPES} is not of the manifest's score: {first}"
+            ) from error
+        weights = package.typicality.weights
+        return cls(prototypes.flatten(1), Weights(weights.similarity, weights.ink), pooling)
+
+    def to_bytes(self, size: tuple[int, int]) -> bytes:
+        """Returns the file `PROTOTYPES` for images of this height and width."""
+        pooled = [side // self.pooling for side in size]
+        prototypes = self.weighted_prototypes / self.weights.similarity
+        return save({"prototypes": prototypes.unflatten(1, pooled).contiguous()})  # (M, h, w)
+
     def forward(self, inferred: Inference) -> Tensor:
         """Returns scores (N,), larger for less typical images."""
         terms = self.terms(inferred)
@@ -89,3 +124,19 @@ class Typicality(nn.Module):
 def pooled_maps(bright: Tensor, pooling: int) -> Tensor:
     """Returns the means of squares of bright maps (N, 1, H, W): (N, h * w)."""
     return F.avg_pool2d(bright, pooling).flatten(1)
+
+
+def _check(prototypes: Tensor, package: ModelPackage, pooling: int) -> None:
+    """Refuses what is no set of directions of pooled bright maps, which are nowhere negative."""
+    count, height, width = prototypes.shape
+    if (height, width) != (package.height // pooling, package.width // pooling):
+        raise ValueError(f"maps of {height} x {width} are not of such images")
+    if (
+        package.typicality is None
+        or count != package.typicality.prototypes
+        or count * height * width > _MOST_VALUES
+    ):
+        raise ValueError(f"there are {count} of them")
+    norms = prototypes.flatten(1).norm(dim=1)
+    if not bool((prototypes >= 0).all()) or not bool(((norms - 1).abs() < _PRECISION).all()):
+        raise ValueError("they are no directions")

@@ -126,7 +126,7 @@ def external_data(location: str) -> Callable[[onnx.GraphProto], None]:
 
 def another_networks_graph(directory: Path) -> None:
     """Makes the prediction one of another model, with another number of classes."""
-    other = PACKAGE.parents[1] / "mnist-10" / "2" / "predict.onnx"
+    other = PACKAGE.parents[1] / "mnist-10" / "3" / "predict.onnx"
     file("predict.onnx", other.read_bytes())(directory)
 
 

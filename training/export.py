@@ -24,6 +24,7 @@ from model.package import (
     MANIFEST,
     PREDICT_GRAPH,
     PROGRAM,
+    PROTOTYPES,
     WEIGHTS,
     ModelPackage,
     PackageError,
@@ -40,7 +41,10 @@ from training.versions import code_versions
 _OPSET = 20
 # So many images have to get the same logits from graphs and network, up to this share of the largest.
 _COMPARED, _AGREEMENT = 64, 1e-5
-_REGISTRATION_LOG = "torch.onnx._internal.exporter._registration"
+_EXPORTERS_LOGS = (
+    "torch.onnx._internal.exporter._registration",
+    "onnxscript.optimizer._constant_folding",
+)
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
 
 
@@ -222,6 +226,7 @@ def package_files(network: WhiteBoxNetwork, typicality: Typicality | None = None
         PROGRAM: _program(network, size),
         PREDICT_GRAPH: onnx_graph(predictor, predictor.outputs, size),
         EXPLAIN_GRAPH: onnx_graph(Explainer(network), Trace.names(), size),
+        **({} if typicality is None else {PROTOTYPES: typicality.to_bytes(size)}),
     }
 
 
@@ -231,7 +236,7 @@ def _example(size: tuple[int, int]) -> Tensor:
 
 def _program(network: WhiteBoxNetwork, size: tuple[int, int]) -> bytes:
     shapes = {"image": {0: torch.export.Dim("N")}}
-    with _without_torchs_warnings():
+    with _without_exporters_warnings():
         program = torch.export.export(network, (_example(size),), dynamic_shapes=shapes)
     for node in program.graph.nodes:  # names places in the source of the machine that exports
         node.meta.pop("stack_trace", None)
@@ -242,7 +247,7 @@ def _program(network: WhiteBoxNetwork, size: tuple[int, int]) -> bytes:
 
 def onnx_graph(module: nn.Module, outputs: Sequence[str], size: tuple[int, int]) -> bytes:
     """Returns an ONNX graph that maps any number of images of height and width `size` to the outputs."""
-    with _without_torchs_warnings():
+    with _without_exporters_warnings():
         exported = torch.onnx.export(
             module.eval(),
             (_example(size),),
@@ -260,17 +265,19 @@ def onnx_graph(module: nn.Module, outputs: Sequence[str], size: tuple[int, int])
 
 
 @contextmanager
-def _without_torchs_warnings() -> Iterator[None]:
-    """Silences torch's warnings about itself: missing torchvision operators, and a class it deprecated."""
-    logger = logging.getLogger(_REGISTRATION_LOG)
-    level = logger.level
+def _without_exporters_warnings() -> Iterator[None]:
+    """Silences what the exporters say of themselves: what is missing, deprecated, or not computed ahead."""
+    loggers = [logging.getLogger(name) for name in _EXPORTERS_LOGS]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
-        logger.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _without_source_paths(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -134,8 +134,11 @@ class Model:
         radius: bool = False,
         seconds: float = math.inf,
         preprocess: bool = False,
+        level: float = _LEVEL,
     ) -> Certificate:
         """Proves, or disproves, that no image within epsilon of this one is classified otherwise.
+
+        Where it can it also proves that all of these images are typical, or that none is.
 
         Args:
             image: As for `predict`.
@@ -145,6 +148,7 @@ class Model:
             radius: Whether to look for the largest radius that interval bounds certify.
             seconds: Time limit for the bounds beyond intervals and the search for a counterexample.
             preprocess: As for `predict`.
+            level: As for `predict`.
 
         Raises:
             ValueError: As for `predict`, or the model does not know the label.
@@ -152,10 +156,10 @@ class Model:
         """
         from model.verification.verify import SearchPolicy
 
-        original = self.predict(image, preprocess=preprocess)
+        original = self.predict(image, preprocess=preprocess, level=level)
         policy = SearchPolicy(bound, radius=radius, seconds=seconds)
         within = self.epsilon if epsilon is None else epsilon
-        return self._robustness.certify(original, label, within, policy)
+        return self._robustness.certify(original, label, within, policy, level)
 
     def attack(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model.conformal import TypicalWithin
 from model.explanation_figure import explanation_figure, explanation_sentence
 from model.package import Label
 from service.codecs.figure_png import figure_png, save_figure
@@ -228,6 +229,8 @@ class Certificate:
         certified_radius: The largest radius that interval bounds certify; None if it was not asked for.
         counterexample: (H, W), or None.
         prediction: What the model says of the image itself, its typicality among it.
+        typical_within_epsilon: "always": every image in the ball is typical. "never": none is. "unknown":
+            neither was shown. None if the package has no prototypes, or time ran out.
         seconds: Time taken.
     """
 
@@ -239,6 +242,7 @@ class Certificate:
     certified_radius: float | None
     counterexample: Image | None = field(repr=False, compare=False)
     prediction: Prediction = field(repr=False, compare=False)
+    typical_within_epsilon: TypicalWithin | None
     seconds: float = field(compare=False)
 
     def __str__(self) -> str:

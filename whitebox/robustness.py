@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
+from model.conformal import TypicalWithin, typical_between
 from model.network import WhiteBoxNetwork
 from model.package import Label, ModelPackage
+from model.verification.typicality_bounds import TypicalityBounds
 from model.verification.verify import SearchPolicy, Verifier
 from whitebox.results import AttackOutcome, Certificate, Prediction
 
@@ -29,9 +31,16 @@ class Robustness:
     def __init__(self, package: ModelPackage) -> None:
         self._labels: Sequence[Label] = package.labels
         self._verifier = Verifier(WhiteBoxNetwork.from_package(package).freeze())
+        self._calibration = package.typicality
+        self._typicality = TypicalityBounds.of(self._verifier.bounds, package)
 
     def certify(
-        self, original: Prediction, label: Label | None, epsilon: float, policy: SearchPolicy
+        self,
+        original: Prediction,
+        label: Label | None,
+        epsilon: float,
+        policy: SearchPolicy,
+        level: float,
     ) -> Certificate:
         """Verifies the ball around the image of a prediction; `Model.certify` describes the rest."""
         true = original.label if label is None else label
@@ -48,8 +57,15 @@ class Robustness:
             certified_radius=result.certified_radius,
             counterexample=None if found is None else found[0, 0].numpy(),
             prediction=original,
+            typical_within_epsilon=self._typical(original, epsilon, level),
             seconds=result.seconds,
         )
+
+    def _typical(self, original: Prediction, epsilon: float, level: float) -> TypicalWithin | None:
+        if self._typicality is None or self._calibration is None:
+            return None
+        scores = self._typicality.score(_batch(original), epsilon)
+        return typical_between(*scores, self._calibration.calibration, self._calibration.shift, level)
 
     def attack(
         self,

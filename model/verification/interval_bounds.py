@@ -72,9 +72,13 @@ class IntervalBounds:
         Returns:
             (N,) float64: no image in the ball has a smaller margin.
         """
-        bright = bright_interval(self.two_step_box(images, epsilon), self._ends)
-        shapes = shape_interval(bright, self.templates, self._magnitudes)
+        _, shapes = self.layers(images, epsilon)
         return margin_lower_bound(shapes, self.rows, classes)
+
+    def layers(self, images: Tensor, epsilon: float | Tensor) -> tuple[Interval, Interval]:
+        """Bounds the bright maps (N, 1, H, W) and the activations (N, F) of images over their balls."""
+        bright = bright_interval(self.two_step_box(images, epsilon), self._ends)
+        return bright, shape_interval(bright, self.templates, self._magnitudes)
 
     def two_step_box(self, images: Tensor, epsilon: float | Tensor) -> Interval:
         """Returns the exact range of the two-step maps of (N, 1, H, W) images over their balls."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from model.conformal import TypicalWithin, typical_between
 from model.package import Label
 from service.codecs.serialization import JSONObject, exact, predictions
 from service.inference.labelled_images import LabelledImages
@@ -32,8 +33,16 @@ def _certified(
     labelled: LabelledImages, label: Label, prediction: Mapping[str, Any], assessment: Mapping[str, Any]
 ) -> JSONObject:
     typical = prediction.get("typicality", {}).get("typical")
-    told = _with_prediction(labelled, assessment)
+    told = {**_with_prediction(labelled, assessment)}
+    if (scores := told.pop("typicality_scores", None)) is not None:
+        told["typical_within_epsilon"] = _typical_within_epsilon(labelled, *scores)
     return {"label": label, "prediction": prediction, "typical": typical, **told}
+
+
+def _typical_within_epsilon(labelled: LabelledImages, lowest: float, highest: float) -> TypicalWithin:
+    known = labelled.engine.package.typicality
+    assert known is not None  # the worker bounded its score
+    return typical_between(lowest, highest, known.calibration, known.shift, labelled.level)
 
 
 def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,9 +25,10 @@ from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.network import WhiteBoxNetwork
-from model.package import PackageError, read_package
+from model.package import ModelPackage, PackageError, read_package
 from model.plugins import load_plugin
 from model.verification.result import VerificationResult
+from model.verification.typicality_bounds import TypicalityBounds
 from model.verification.verify import SearchPolicy, Verifier
 
 _SECONDS_BETWEEN_PROGRESS = 0.1
@@ -37,11 +38,29 @@ _MOST_MODELS = 32
 Send = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Model:
+    """A network's verifier, and the bounds of its typicality score where its package has what they need."""
+
+    verifier: Verifier
+    typicality: TypicalityBounds | None
+
+    @classmethod
+    def of(cls, package: ModelPackage) -> "Model":
+        """Loads a package's network.
+
+        Raises:
+            PackageError: It is damaged.
+        """
+        verifier = Verifier(WhiteBoxNetwork.from_package(package).freeze())
+        return cls(verifier, TypicalityBounds.of(verifier.bounds, package))
+
+
 class Models:
-    """The networks in use with their verifiers, loaded when they are first asked for."""
+    """The models in use, loaded when they are first asked for."""
 
     def __init__(self) -> None:
-        self._models: dict[tuple[str, str], Verifier] = {}
+        self._models: dict[tuple[str, str], Model] = {}
 
     def load(self, directory: str) -> str:
         """Opens the package that is now in a directory and returns its digest.
@@ -50,14 +69,13 @@ class Models:
             PackageError: It is damaged.
         """
         package = read_package(Path(directory))
-        network = WhiteBoxNetwork.from_package(package).freeze()
-        self._models[directory, package.digest] = Verifier(network)
+        self._models[directory, package.digest] = Model.of(package)
         if len(self._models) > _MOST_MODELS:
             self._models.pop(next(iter(self._models)))
         return package.digest
 
-    def get(self, directory: str, digest: str) -> Verifier:
-        """Returns the network of a package.
+    def get(self, directory: str, digest: str) -> Model:
+        """Returns the model of a package.
 
         Raises:
             PackageError: It is damaged, or the directory holds another one now.
@@ -86,9 +104,7 @@ def main() -> None:
             send({"error": f"{type(error).__name__}: {error}"})
 
 
-def _attack(
-    verifier: Verifier, message: dict[str, Any], cancelled: threading.Event, send: Send
-) -> dict[str, Any]:
+def _attack(model: Model, message: dict[str, Any], cancelled: threading.Event, send: Send) -> dict[str, Any]:
     image = _images([message["image"]])
     budget = Budget(
         queries=message["query_budget"],
@@ -98,7 +114,8 @@ def _attack(
     for plugin in message["plugins"]:
         load_plugin(plugin)
     settings = AttackSettings(**message["settings"])
-    result = attack_image(verifier.network, image, message["true_class"], settings, budget, _reporter(send))
+    network = model.verifier.network
+    result = attack_image(network, image, message["true_class"], settings, budget, _reporter(send))
     return {
         "success": result.success,
         "image": result.image.squeeze().tolist(),
@@ -109,15 +126,18 @@ def _attack(
 
 
 def _certify(
-    verifier: Verifier, message: dict[str, Any], cancelled: threading.Event, _send: Send
+    model: Model, message: dict[str, Any], cancelled: threading.Event, _send: Send
 ) -> dict[str, Any]:
     images = _images(message["images"])
     budget = Budget(deadline=time.monotonic() + message["seconds"], cancelled=cancelled.is_set)
     policy = SearchPolicy(attack=message["counterexample"], radius=message["radius"])
-    results = verifier.verify(
-        images, torch.tensor(message["true_classes"]), message["epsilon"], policy, budget
-    )
-    return {"assessments": [_plain(one, image) for one, image in zip(results, images, strict=True)]}
+    classes = torch.tensor(message["true_classes"])
+    results = model.verifier.verify(images, classes, message["epsilon"], policy, budget)
+    assessments = [_plain(one, image) for one, image in zip(results, images, strict=True)]
+    for assessment, image in zip(assessments, images[:, None], strict=True):
+        if model.typicality is not None and not budget.out_of_time():
+            assessment["typicality_scores"] = model.typicality.score(image, message["epsilon"])
+    return {"assessments": assessments}
 
 
 def _images(pixels: list[list[list[float]]]) -> torch.Tensor:
@@ -140,7 +160,7 @@ def _plain(result: VerificationResult, image: torch.Tensor) -> dict[str, Any]:
     return plain
 
 
-_WORK: dict[str, Callable[[Verifier, dict[str, Any], threading.Event, Send], dict[str, Any]]] = {
+_WORK: dict[str, Callable[[Model, dict[str, Any], threading.Event, Send], dict[str, Any]]] = {
     "attack": _attack,
     "certify": _certify,
 }

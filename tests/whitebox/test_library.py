@@ -134,6 +134,7 @@ def test_a_certificate_holds_and_a_counterexample_is_one(certified):
     proof = certified.certify(THREE, 0.1, radius=True)
     assert (proof.verdict, proof.label) == ("certified", 3)
     assert proof.certified_radius >= 0.1
+    assert proof.typical_within_epsilon == "always"
     broken = certified.certify(THREE, 0.1, label=8)
     assert broken.verdict == "falsified"
     assert certified.predict(broken.counterexample).label != 8

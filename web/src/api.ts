@@ -58,6 +58,8 @@ export interface CertifyOutcome {
   label: Label;
   prediction: Prediction;
   verdict: "certified" | "falsified" | "unknown";
+  /** Whether all images within epsilon are typical, or none is, proved. */
+  typical_within_epsilon?: "always" | "never" | "unknown" | null;
   margin_lower_bound: number;
   certified_radius?: number | null;
   counterexample?: { image: Grid; distance: Distance; prediction: Prediction } | null;

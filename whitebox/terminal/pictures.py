@@ -80,7 +80,7 @@ def attack_picture(outcome: AttackOutcome, seen: Array) -> Told:
 def certificate_picture(outcome: CertifyOutcome, seen: Array, epsilon: float) -> Told:
     """Draws a certificate of an image (H, W): verdict, what it proves, counterexample if there is one."""
     found = outcome.counterexample
-    lines = [*_verdict(outcome, epsilon), *_typicality(outcome.prediction)]
+    lines = [*_verdict(outcome, epsilon), *_typicality(outcome.prediction), *_stays(outcome, epsilon)]
     if found is None or found.distance.linf == 0:
         return Told(lines, Pixels("what the network saw", seen))
     return Told(lines, _changed(seen, outcome.prediction, found.image, found.prediction))
@@ -105,6 +105,13 @@ def _verdict(outcome: CertifyOutcome, epsilon: float) -> Iterator[str]:
     if outcome.certified_radius:
         yield f"Proved up to a radius of {outcome.certified_radius:.3f}."
     yield "A proof says that the answer cannot change, not that it is true."
+
+
+def _stays(outcome: CertifyOutcome, epsilon: float) -> Iterator[str]:
+    if outcome.typical_within_epsilon == "always":
+        yield f"Proved: every image within {epsilon:g} looks like what the model was trained on."
+    elif outcome.typical_within_epsilon == "never":
+        yield f"Proved: no image within {epsilon:g} looks like what the model was trained on."
 
 
 def _said(prediction: Prediction, sentence: str | None = None) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from model.conformal import TypicalWithin
 from model.package import Label
 from service.errors import PlacedBox
 
@@ -166,6 +167,13 @@ class CertifyOutcome(BaseModel):
     typical: Annotated[
         bool | None,
         Field(description="Whether it looks like what the model was trained on, as `prediction` says."),
+    ] = None
+    typical_within_epsilon: Annotated[
+        TypicalWithin | None,
+        Field(
+            description="always: every image within epsilon is typical, proved. never: none is. unknown: "
+            "neither was shown. Missing where the package has no prototypes, or time ran out."
+        ),
     ] = None
     margin_lower_bound: Annotated[
         float, Field(description="Within epsilon the label's logit leads every other by at least this.")

@@ -9,7 +9,7 @@ import pytest
 import tritonclient.http as triton
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
-from running import ROOT
+from running import PACKAGE, ROOT
 from tritonclient.utils import InferenceServerException
 
 from service.api.openinference.tensors import JSON_LENGTH
@@ -40,7 +40,7 @@ def test_triton_reads_metadata_and_readiness(triton_client):
     assert triton_client.is_server_live()
     assert triton_client.is_server_ready()
     assert triton_client.is_model_ready(MODEL)
-    assert triton_client.is_model_ready(MODEL, "3")
+    assert triton_client.is_model_ready(MODEL, PACKAGE.name)
     assert not triton_client.is_model_ready("mnist-99")
     assert not triton_client.is_model_ready(MODEL, "99")
     assert "binary_tensor_data" in triton_client.get_server_metadata()["extensions"]
@@ -103,7 +103,7 @@ def test_triton_learns_what_is_wrong(triton_client, digits):
 
 def test_triton_drives_the_model_repository(triton_client):
     index = triton_client.get_model_repository_index()
-    assert {"name": MODEL, "version": "3", "state": "READY", "reason": ""} in index
+    assert {"name": MODEL, "version": PACKAGE.name, "state": "READY", "reason": ""} in index
     triton_client.load_model("mnist-10")
     with pytest.raises(InferenceServerException, match="no model 'mnist-99'"):
         triton_client.load_model("mnist-99")

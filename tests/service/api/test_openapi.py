@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from running import PACKAGE
 
 from service.app import create_app
 from service.settings import Settings
@@ -40,7 +41,7 @@ def test_every_example_of_a_body_works_when_pasted(client, document):
     tried = 0
     for path, body in json_bodies(document):
         for name, example in body.get("examples", {}).items():
-            url = path.format(name="mnist-3v5", version="3")
+            url = path.format(name="mnist-3v5", version=PACKAGE.name)
             answer = client.post(url, json=example["value"])
             assert answer.status_code == 200, (path, name, answer.text)
             tried += 1

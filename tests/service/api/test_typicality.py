@@ -104,3 +104,11 @@ def test_the_list_of_models_says_what_each_tells_apart(client):
 def test_a_package_without_calibration_answers_without_typicality(package, three):
     without = replace(package, manifest=package.manifest.model_copy(update={"typicality": None}))
     assert np.isnan(Engine(without).predict(np.float32([three])).p_values).all()
+
+
+def test_a_certificate_proves_that_a_digit_stays_typical_and_noise_untypical(client, three):
+    noise = np.random.default_rng(0).random((28, 28)).tolist()
+    asked = {"images": [three, noise], "epsilon": 0.05, "model": "mnist-10-certified", "radius": False}
+    digit, strange = client.post("/v1/certify", json=asked).json()["results"]
+    assert (digit["typical"], digit["typical_within_epsilon"]) == (True, "always")
+    assert (strange["typical"], strange["typical_within_epsilon"]) == (False, "never")

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from running import ROOT
+from running import PACKAGE, ROOT
 
 from service.errors import InvalidInput
 from service.http.unknown import fields_at, refuse_unknown_query
@@ -12,6 +12,7 @@ from service.http.unknown import fields_at, refuse_unknown_query
 PNG = (ROOT / "examples" / "three.png").read_bytes()
 IMAGE = {"image": base64.b64encode(PNG).decode()}
 TENSOR = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": [0, 255] * 392}
+VERSION = f"/v2/models/mnist-3v5/versions/{PACKAGE.name}"
 ASKED = {
     "POST /v1/predict": {"images": [IMAGE]},
     "POST /v1/explain": {"images": [IMAGE]},
@@ -24,11 +25,11 @@ ASKED = {
     "GET /v1/models/mnist-3v5/sheet": None,
     "GET /v2": None,
     "GET /v2/models/mnist-3v5": None,
-    "GET /v2/models/mnist-3v5/versions/3": None,
+    f"GET {VERSION}": None,
     "GET /v2/models/mnist-3v5/ready": None,
-    "GET /v2/models/mnist-3v5/versions/3/ready": None,
+    f"GET {VERSION}/ready": None,
     "POST /v2/models/mnist-3v5/infer": {"inputs": [TENSOR]},
-    "POST /v2/models/mnist-3v5/versions/3/infer": {"inputs": [TENSOR]},
+    f"POST {VERSION}/infer": {"inputs": [TENSOR]},
     "POST /v2/repository/index": {},
     "POST /v2/repository/models/mnist-3v5/load": {},
     "POST /v2/repository/models/mnist-10/unload": {},
@@ -42,7 +43,7 @@ def test_every_route_is_tried_below(client):
     paths = client.get("/openapi.json").json()["paths"]
     known = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     named = {re.sub("mnist-[^/:]*", "{name}", asked) for asked in ASKED}
-    assert {asked.replace("versions/3", "versions/{version}") for asked in named} == known
+    assert {asked.replace(f"versions/{PACKAGE.name}", "versions/{version}") for asked in named} == known
 
 
 @pytest.mark.parametrize("asked", ASKED)

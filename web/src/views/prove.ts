@@ -35,6 +35,7 @@ export function proveView(state: State, width: number): TemplateResult {
         <span><span class="key unknown"></span>unknown</span> <span><span class="key falsified"></span>falsified: an image was found</span></p>
       ${knowledge ? pictureTools("what is known along epsilon", { head: ["from", "to", "what is known"], rows: ranges(knowledge) }) : nothing}
     </figure>
+    ${stays(state)}
     ${counterexample(state)}
   </section>`;
 }
@@ -52,6 +53,14 @@ function verdict({ knowledge, epsilon, certifying, explanation }: State): Templa
   }
   if (certifying || knowledge.asked !== epsilon) return html`Looking for a proof or a counterexample at ${plain(epsilon)}\u2026`;
   return html`<strong>Unknown</strong> at ${plain(epsilon)}: neither a proof nor an attack was found.${radius}`;
+}
+
+// Whether the ball also holds images that look different to the network: proved, or nothing is said.
+function stays({ knowledge, epsilon }: State): TemplateResult | typeof nothing {
+  const found = knowledge?.asked === epsilon ? knowledge.last?.typical_within_epsilon : null;
+  if (found === "always") return html`<p class="stays"><strong>Proved, too:</strong> every such image looks like what it was trained on.</p>`;
+  if (found === "never") return html`<p class="stays"><strong>Proved, too:</strong> no such image looks like what it was trained on: do not rely on the answer.</p>`;
+  return nothing;
 }
 
 function ranges({ certified, falsified }: Knowledge): string[][] {
