@@ -53,6 +53,7 @@ def test_every_python_example_runs(page, place):
     assert all((place / name).exists() for name in WRITTEN[page])
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_broken_link_and_loads_nothing_from_elsewhere():
     build = [sys.executable, "-m", "documentation"]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -79,6 +80,7 @@ def test_a_broken_link_and_a_file_from_elsewhere_are_found(content, fault, tmp_p
     assert faults(tmp_path) == [f"index.html: {fault}"]
 
 
+@pytest.mark.slow
 def test_the_notebook_is_its_source_and_runs():
     shipped, now = nbformat.read(NOTEBOOK, as_version=4), executed(SOURCE)
     assert [(each.cell_type, each.source) for each in shipped.cells] == [

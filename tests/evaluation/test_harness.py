@@ -56,6 +56,7 @@ def test_worst_case_is_below_every_attack_and_above_the_certificate(whole):
     assert worst <= card["attacks"][-1]["withstood"] <= min(members)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_card_as_one(whole, target, test_digits, tmp_path):
     suite = tiny(plan_suite(target), square=30, boundary=30)
     card = evaluate(
@@ -76,6 +77,7 @@ def test_a_finished_evaluation_is_not_done_again(whole, target, test_digits):
     assert without_times(again) == without_times(card)
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_gives_the_same_card(target, tmp_path):
     killed = tmp_path / "killed.json"
     command = [*COMMAND, "--limit", "40", "--quick", "--processes", "1", "--out", str(killed)]

@@ -121,6 +121,7 @@ def test_the_same_cards_give_the_same_bytes(written, cards, tmp_path):
         assert picture.content() == (written.figures_directory / picture.file).read_bytes(), picture.file
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_page_up_to_date(cards, written):
     command = [WHITEBOX, "report", "--check", "--cards", cards, "--out", written.page]
     environment = {**os.environ, "PYTHONHASHSEED": "1"}  # the order in which a set gives what is in it

@@ -63,6 +63,7 @@ def test_what_an_attack_breaks_no_bound_certifies(verifier, left_open):
         assert (result.verdict, result.method) == ("unknown", "linear")
 
 
+@pytest.mark.slow
 def test_tighter_bounds_certify_what_intervals_leave_open(certified, verifier, left_open):
     images, classes, broken = left_open
     some = (~broken).nonzero()[:3, 0]

@@ -86,6 +86,7 @@ def test_noise_and_blank_images_are_untypical_and_digits_are_not(frozen, fitted)
     assert share["digits"] <= 0.06
 
 
+@pytest.mark.slow
 def test_a_packages_graph_gives_the_score_beside_the_same_logits(network, frozen, fitted, images):
     names = ("logits", "probabilities", "typicality_score")
     session = ort.InferenceSession(package_files(network, fitted.typicality)[PREDICT_GRAPH])

@@ -202,6 +202,7 @@ def test_log_lines_are_json_and_carry_the_requests_id(observed):
     assert {"time", "level", "logger", "message"} <= set(line)
 
 
+@pytest.mark.slow
 def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(tmp_path, three):
     log, settings = tmp_path / "log", {"WHITEBOX_MODEL_CONTROL": "true", **NO_WORKERS}
     with running_server("--workers", "2", log=log, **settings) as (client, process):
@@ -225,6 +226,7 @@ def test_several_serving_processes_share_their_numbers_and_what_is_unloaded(tmp_
         assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_serving_processes_that_start_slowly_are_waited_for(tmp_path, three):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\nif 'spawn_main' in str(sys.orig_argv): time.sleep(6)\n"
@@ -240,6 +242,7 @@ def path_with(directory):
     return os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
 
 
+@pytest.mark.slow
 def test_killed_serving_processes_are_replaced_and_no_longer_counted(three):
     with running_server("--workers", "2", only="mnist-3v5", **NO_WORKERS) as (client, process):
         address = ("127.0.0.1", client.base_url.port)
@@ -261,6 +264,7 @@ def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(observed):
     assert observed.exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_first_answer_comes_soon_an_attack_at_sigterm_gets_its_own_and_no_process_is_left(three):
     started = time.monotonic()
     with running_server(only="mnist-3v5", WHITEBOX_ATTACK_TIMEOUT_SECONDS="3") as (client, process):
@@ -284,6 +288,7 @@ def test_the_first_answer_comes_soon_an_attack_at_sigterm_gets_its_own_and_no_pr
         assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
+@pytest.mark.slow
 def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_then(digits):
     images = digits[0][::16].tolist()
     with running_server(only="mnist-3v5", WHITEBOX_CERTIFY_TIMEOUT_SECONDS="1") as (client, _):

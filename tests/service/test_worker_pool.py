@@ -80,6 +80,7 @@ def test_a_stopped_pool_leaves_no_process_and_starts_none():
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_files_in_the_working_directory_are_not_executed(tmp_path, three):
     executed = tmp_path / "executed"
     for name in ("model", "service", "json", "torch", "numpy", "pickle", "multiprocessing"):

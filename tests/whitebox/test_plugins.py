@@ -77,6 +77,7 @@ def test_the_documented_code_is_the_example():
     assert all(block in EXAMPLE.read_text() for block in blocks)
 
 
+@pytest.mark.slow
 def test_a_recipe_an_objective_and_a_data_source_of_a_plugin_train(answers, place):
     description = Run(place / "runs" / "smoothed").description()
     assert description["recipe"]["name"] == "smoothed"

@@ -9,6 +9,7 @@ import pytest
 from running import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/usr/bin/curl").exists(), reason="the script asks with curl")
 def test_a_thousand_made_up_requests_find_no_fault():
     """`make contract-test` makes 20,000; these are a few of each kind, so that it is run always."""
