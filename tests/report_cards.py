@@ -124,6 +124,6 @@ def section_of(page: str, title: str) -> str:
 
 
 def row(text: str, first: str) -> list[str]:
-    """Cells of the row of a table that begins with `first`."""
-    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    """Cells of the row of a table that begins with `first`, perhaps with a remark behind it."""
+    line = next(line for line in text.splitlines() if line.startswith((f"| {first} |", f"| {first} (")))
     return [cell.strip() for cell in line.strip("|").split("|")]

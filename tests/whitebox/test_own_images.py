@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from running import ROOT, running_server
@@ -23,6 +24,7 @@ from whitebox.cli import app
 
 pytestmark = pytest.mark.slow  # service/test_other_images.py is the same with smaller trainings
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 RECIPE = """
 base = "certified"
 epochs = 1
@@ -172,3 +174,36 @@ def test_other_images_are_refused(place, monkeypatch):
         assert "does not hold the images that the model was made with" in refused(
             *command, "--data", "others"
         )
+
+
+@pytest.mark.skipif(not FASHION.exists(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_idx_files_of_clothes_go_the_same_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    less = ("--classes", "sandal,bag", "--epochs", "1", "--set", "network.poses=4")
+    run(
+        "train",
+        "--data",
+        FASHION,
+        "--recipe",
+        "certified",
+        "--epsilon",
+        "0.05",
+        *less,
+        "--out",
+        "runs/clothes",
+    )
+    run("certify", "runs/clothes", "--epsilon", "0.05", "--limit", "20")
+    run("export", "runs/clothes", "--out", "models/clothes/1")
+    clothes = load_recorded(Run(tmp_path / "runs" / "clothes").description(), ("sandal", "bag"), "test")
+    images = clothes.images[:50, 0].tolist()
+    expected = [clothes.labels[index] for index in clothes.classes[:50].tolist()]
+    served = {"WHITEBOX_MODELS_DIR": str(tmp_path / "models"), "WHITEBOX_DEFAULT_MODEL": "clothes"}
+    with running_server(**served, WHITEBOX_ATTACK_WORKERS="0") as (client, _):
+        found = client.post("/v1/predict", json={"images": images}).json()["predictions"]
+        right = [each["label"] == label for each, label in zip(found, expected, strict=True)]
+        assert sum(right) >= 45
+        explained = client.post("/v1/explain", json={"images": images[:1]}).json()["explanations"]
+        assert set(explained[0]["claims"]) == {"sandal", "bag"}
+        body = {"images": images[:5], "epsilon": 0.02}
+        proofs = client.post("/v1/certify", json=body, timeout=60).json()["results"]
+        assert "certified" in [each["verdict"] for each in proofs]

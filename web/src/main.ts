@@ -67,6 +67,7 @@ async function start(): Promise<void> {
   draw(current());
   await Promise.all([loadModels(place.model, place.version), restoreFromUrl()]);
   onChange(writeUrlWhenSettled);
+  writeUrlWhenSettled(); // somebody may have drawn by now
   onChange(proveWhenSeen);
   takeDropsAndPastes();
   new ResizeObserver(() => update({})).observe(main);
