@@ -34,7 +34,7 @@ class Client(NamedTuple):
 
 
 # The first is the one whose latencies count; the second makes the predictions many.
-CLIENTS = {"steady": Client("127.0.0.9", 200, 10, 1), "crowd": Client("127.0.0.10", 100, 16, 8)}
+CLIENTS = {"steady": Client("127.0.0.9", 200, 10, 1), "crowd": Client("127.0.0.10", 100, 16, 10)}
 
 
 class Honest:

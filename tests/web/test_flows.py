@@ -198,6 +198,8 @@ def test_slider_of_epsilon_tells_what_is_proved(open_page, width, theme, screens
     assert f"{told['certified_radius']:.3f}" in says.inner_text()
     assert f"{told['margin_lower_bound']:.3f}" in says.inner_text()
     assert f"certified radius {told['certified_radius']:.3f}" in page.locator(".band .radius").text_content()
+    assert told["typical_within_epsilon"] == "always"
+    page.locator(".stays", has_text="every such image looks like what it was trained on").wait_for()
     told = asked_of(page, "/v1/certify", lambda: slider.fill("0.5"))["results"][0]
     page.locator(
         "#prove .says", has_text="Unknown" if told["verdict"] == "unknown" else "Falsified"

@@ -149,16 +149,18 @@ function learned(before: Knowledge | null, outcome: api.CertifyOutcome, epsilon:
   const proved = outcome.verdict === "certified" ? epsilon : 0;
   const found = outcome.verdict === "falsified" ? (outcome.counterexample?.distance.linf ?? 0) : Infinity;
   const falsified = Math.min(before?.falsified ?? Infinity, found);
+  const upTo = (said: string, known: number | null | undefined): number | null =>
+    outcome.typical_within_epsilon === said ? Math.max(known ?? 0, epsilon) : (known ?? null);
   return {
     certified: Math.max(before?.certified ?? 0, radius ?? 0, proved),
     falsified: Number.isFinite(falsified) ? falsified : null,
-    radius, last: outcome, asked: epsilon,
+    radius, typical: upTo("always", before?.typical), untypical: upTo("never", before?.untypical), last: outcome, asked: epsilon,
   };
 }
 
 /** A successful attack falsifies every epsilon from its distance on. */
 function attacked(before: Knowledge | null, { distance }: api.AttackOutcome): Knowledge {
-  const known = before ?? { certified: 0, falsified: null, radius: null, last: null, asked: null };
+  const known = before ?? { certified: 0, falsified: null, radius: null, typical: null, untypical: null, last: null, asked: null };
   return { ...known, falsified: Math.min(known.falsified ?? Infinity, distance.linf) };
 }
 

@@ -13,6 +13,9 @@ export interface Knowledge {
   /** A counterexample was found at this distance. */
   falsified: number | null;
   radius: number | null;
+  /** Proved up to here: every image is typical, or none is. */
+  typical: number | null;
+  untypical: number | null;
   /** The answer at the epsilon that was asked last. */
   last: CertifyOutcome | null;
   asked: number | null;

@@ -57,9 +57,9 @@ function verdict({ knowledge, epsilon, certifying, explanation }: State): Templa
 
 // Whether the ball also holds images that look different to the network: proved, or nothing is said.
 function stays({ knowledge, epsilon }: State): TemplateResult | typeof nothing {
-  const found = knowledge?.asked === epsilon ? knowledge.last?.typical_within_epsilon : null;
-  if (found === "always") return html`<p class="stays"><strong>Proved, too:</strong> every such image looks like what it was trained on.</p>`;
-  if (found === "never") return html`<p class="stays"><strong>Proved, too:</strong> no such image looks like what it was trained on: do not rely on the answer.</p>`;
+  const within = (known: number | null | undefined): boolean => (known ?? null) !== null && epsilon <= known!;
+  if (within(knowledge?.typical)) return html`<p class="stays"><strong>Proved, too:</strong> every such image looks like what it was trained on.</p>`;
+  if (within(knowledge?.untypical)) return html`<p class="stays"><strong>Proved, too:</strong> no such image looks like what it was trained on: do not rely on the answer.</p>`;
   return nothing;
 }
 
