@@ -135,10 +135,19 @@ def test_what_certify_would_pass_over_is_refused(arguments, said):
     assert said in one_line(*arguments)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+OWN_RADIUS = [("attack", FIVE, "--attack", "fgsm"), ("certify", THREE)]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *OWN_RADIUS], ids=lambda command: command[0])
 def test_a_service_is_asked_for_the_same_answer(client, command):
     served = whitebox(*command, "--url", client.base_url)
     assert served == whitebox(*command, WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110")
+
+
+def test_without_a_radius_it_is_the_models_own(client):
+    for where in ([], ["--url", client.base_url]):
+        assert "3 within 0.3" in whitebox("certify", THREE, *where, WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110")
+        assert "name one for l2: --epsilon" in one_line("attack", FIVE, "--norm", "l2", *where)
 
 
 def test_json_of_a_service_is_its_answer(client):

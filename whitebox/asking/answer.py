@@ -12,6 +12,8 @@ from service.codecs.serialization import JSONObject
 
 Pixels = NDArray[np.floating]
 
+NO_RADIUS = "The model's own radius is one of the L-inf ball; name one for {norm}: --epsilon."
+
 
 class Answer(NamedTuple):
     """One answer.
@@ -58,6 +60,9 @@ class AskedModel(Protocol):
 
     def attack(self, file: bytes, label: str | None, wanted: AskedAttack) -> Answer:
         """Looks for an image near this one that the model takes for something else."""
+
+    def epsilon(self) -> float:
+        """Returns the radius of the L-inf ball that the model is judged at, where none is named."""
 
     def certify(self, file: bytes, label: str | None, epsilon: float) -> Answer:
         """Proves that no image within epsilon is taken for something else, or shows one that is."""

@@ -17,7 +17,7 @@ from service.inference.outcomes import attack_outcomes, certify_outcomes
 from service.settings import SettingsError, load_settings
 from service.workers.messages import attack_message, certify_message
 from service.workers.pool import WorkerPool
-from whitebox.asking.answer import Answer, AskedAttack, Pixels, known_label
+from whitebox.asking.answer import NO_RADIUS, Answer, AskedAttack, Pixels, known_label
 
 JSON_PARTS: tuple[TracePart, ...] = ("shapes", "claims")
 PICTURE_PARTS: tuple[TracePart, ...] = ("image", "two_step", "claims")
@@ -81,9 +81,11 @@ class LocalModel:
         if wanted.epsilon is not None:
             return wanted.epsilon
         if wanted.norm != "linf":
-            raise SettingsError(
-                f"The model's own radius is one of the L-inf ball; name one for {wanted.norm}: --epsilon."
-            )
+            raise SettingsError(NO_RADIUS.format(norm=wanted.norm))
+        return self.epsilon()
+
+    def epsilon(self) -> float:
+        """Returns the radius of the L-inf ball that the model is judged at."""
         from training.data import epsilon_of
 
         return epsilon_of(self._engine.package.manifest.training or {})

@@ -35,7 +35,7 @@ Radii = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Radius; of an image 0.1; of a model may be repeated, default: its own, by thirds.",
+        help="Radius; default: the model's own, of test images by thirds too. Of a model may be repeated.",
     ),
 ]
 ExactSeconds = Annotated[
@@ -54,8 +54,6 @@ Card = Annotated[
 ]
 _OF_AN_IMAGE = ("label", "model", "url")
 _OF_A_MODEL = ("exact", "verdicts", "out", "data", "plugin", "data_dir", "sample", "split", "limit")
-# What an image is certified within if nothing is said.
-_RADIUS = 0.1
 
 
 def certify(
@@ -87,7 +85,7 @@ def certify(
     """
     if target.is_file():
         _refuse_given(context, _OF_A_MODEL, "a package or a run, not of an image")
-        _certify_image(target, epsilon or [_RADIUS], label, model, url, api_key, as_json)
+        _certify_image(target, epsilon or [], label, model, url, api_key, as_json)
         return
     if not target.exists():
         fail(f"There is no image, package or run {target}.")
@@ -108,9 +106,9 @@ def _certify_image(
 ) -> None:
     if len(radii) > 1:
         fail("An image is certified within one --epsilon at a time.")
-    (epsilon,) = radii
     with errors_in_one_line("certify"), working("certifying"):
         asked, file = asked_model(model, url, api_key), image.read_bytes()
+        epsilon = radii[0] if radii else asked.epsilon()
         answer = asked.certify(file, label, epsilon)
         seen = None if as_json else asked.seen(file)
     if seen is None:
