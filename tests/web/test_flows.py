@@ -393,3 +393,18 @@ def test_documentation_of_the_api_works_without_the_network(open_page, path, scr
     page.get_by_text("/v1/certify").first.wait_for(state="attached")
     page.wait_for_timeout(500)
     screenshot(page, path.strip("/"))
+
+
+def test_proof_for_an_image_that_is_gone_holds_the_page_up_no_longer(open_page):
+    page = open_page("/#model=mnist-3v5&sample=3-0")
+    held = []
+    page.route("**/v1/certify", lambda route: route.continue_() if held else held.append(route))
+    wait_for_explanation(page)
+    page.set_viewport_size({"width": 1280, "height": 3000})  # what is seen is proved
+    while not held:
+        page.wait_for_timeout(20)
+    page.locator(".sample").nth(8).click()
+    wait_for_answer(page, "5")
+    wait_until_settled(page)
+    held[0].continue_()
+    page.locator("#prove .says", has_text=re.compile("Proved|Unknown|Falsified")).wait_for(timeout=20_000)

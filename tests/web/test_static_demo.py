@@ -28,6 +28,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+pytestmark = pytest.mark.slow  # the page of the service, test_flows.py, is the same code
+
+
 @pytest.fixture(scope="module")
 def demo() -> Iterator[httpx.Client]:
     """A static host that has the demo in a folder."""

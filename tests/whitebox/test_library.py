@@ -171,6 +171,7 @@ def test_a_model_answers_from_several_threads(model):
     assert found == [expected] * 4
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_images_to_a_model(tmp_path):
     rng = np.random.default_rng(0)
     for name, column in (("left", 1), ("right", 9)):

@@ -122,7 +122,8 @@ export async function chooseModel({ name, version }: api.ModelRef): Promise<void
 
 /** Asks for a certificate at the epsilon of the slider, unless it is known already. */
 export function proveAt(epsilon: number): void {
-  update({ epsilon });
+  // Who listens to changes asks again until there is a proof: without a change nobody may be told of one.
+  if (epsilon !== current().epsilon) update({ epsilon });
   certificates.ask(prove);
 }
 
