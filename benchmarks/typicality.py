@@ -63,20 +63,23 @@ def _share(p_values: np.ndarray) -> str:
 
 def _others(package: ModelPackage, test: bool) -> dict[str, Images]:
     random = np.random.default_rng(1)
-    file = "t10k" if test else "train"
-    content = gzip.decompress((FASHION / f"{file}-images-idx3-ubyte.gz").read_bytes())
-    clothes = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
     others = {
         "noise": random.random((SOME, 28, 28), np.float32),
         "normal noise": (0.3 * random.standard_normal((SOME, 28, 28), np.float32)).clip(0, 1),
         "blank": np.linspace(0, 1, 101, dtype=np.float32)[:, None, None] * np.ones((1, 28, 28), np.float32),
-        "clothes": clothes[: None if test else SOME].astype(np.float32) / 255,
+        "clothes": clothes("t10k") if test else clothes("train")[:SOME],
     }
     if len(package.labels) == 2:
         unknown = [digit for digit in range(10) if digit not in package.labels]
         digits = load_mnist("test" if test else "train", unknown).images[:, 0].numpy()
         others["other digits"] = digits if test else digits[random.permutation(len(digits))[: 2 * SOME]]
     return others
+
+
+def clothes(file: str) -> Images:
+    """Returns Fashion-MNIST's images (N, 28, 28) in [0, 1] of a file, "train" or "t10k"."""
+    content = gzip.decompress((FASHION / f"{file}-images-idx3-ubyte.gz").read_bytes())
+    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28).astype(np.float32) / 255
 
 
 def _auroc(genuine: np.ndarray, others: np.ndarray) -> float:

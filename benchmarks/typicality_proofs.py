@@ -7,11 +7,9 @@ digits, of the other digits. The attack is PGD on the score itself, which knows 
 images untypical and strange ones typical. It never may where the contrary is proved.
 """
 
-import gzip
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import ROOT, save, show
-from benchmarks.typicality import FASHION, PACKAGES
+from benchmarks.typicality import PACKAGES, clothes
 from model.conformal import p_values, typical_between
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
@@ -102,11 +100,9 @@ def main(names: list[str]) -> None:
 
 def _images(package: ModelPackage) -> dict[str, Tensor]:
     random = np.random.default_rng(0)
-    content = gzip.decompress((Path(FASHION) / "t10k-images-idx3-ubyte.gz").read_bytes())
-    clothes = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 1, 28, 28)
     found = {
         "genuine": load_mnist("test", package.labels).images,
-        "clothes": torch.from_numpy(clothes.astype(np.float32) / 255),
+        "clothes": torch.from_numpy(clothes("t10k"))[:, None],
     }
     if len(package.labels) == 2:
         others = [digit for digit in range(10) if digit not in package.labels]

@@ -12,8 +12,6 @@ from service.codecs.serialization import JSONObject
 
 Pixels = NDArray[np.floating]
 
-NO_RADIUS = "The model's own radius is one of the L-inf ball; name one for {norm}: --epsilon."
-
 
 class Answer(NamedTuple):
     """One answer.
@@ -33,13 +31,13 @@ class AskedAttack(NamedTuple):
     Attributes:
         attack: Its name.
         norm: Of the ball.
-        epsilon: Radius of the ball; None for the model's own.
+        epsilon: Radius of the ball.
         seed: Of all randomness.
     """
 
     attack: str
     norm: Norm
-    epsilon: float | None
+    epsilon: float
     seed: int
 
 

@@ -14,10 +14,10 @@ from service.inference.engine import Engine
 from service.inference.explaining import figure_of
 from service.inference.labelled_images import LabelledImages, label_images
 from service.inference.outcomes import attack_outcomes, certify_outcomes
-from service.settings import SettingsError, load_settings
+from service.settings import load_settings
 from service.workers.messages import attack_message, certify_message
 from service.workers.pool import WorkerPool
-from whitebox.asking.answer import NO_RADIUS, Answer, AskedAttack, Pixels, known_label
+from whitebox.asking.answer import Answer, AskedAttack, Pixels, known_label
 
 JSON_PARTS: tuple[TracePart, ...] = ("shapes", "claims")
 PICTURE_PARTS: tuple[TracePart, ...] = ("image", "two_step", "claims")
@@ -68,7 +68,7 @@ class LocalModel:
 
     def attack(self, file: bytes, label: str | None, wanted: AskedAttack) -> Answer:
         """Attacks an image."""
-        settings = AttackSettings(wanted.attack, wanted.norm, self._radius(wanted), seed=wanted.seed)
+        settings = AttackSettings(wanted.attack, wanted.norm, wanted.epsilon, seed=wanted.seed)
         labelled = self._labelled(file, label)
         queries = self._settings.max_attack_queries
         message = attack_message(self._engine, labelled.images[0], labelled.labels[0], settings, queries)
@@ -76,13 +76,6 @@ class LocalModel:
         (item,) = attack_outcomes(labelled, [found])
         told = {key: value for key, value in item.items() if key not in ("image", "label")}
         return Answer(item, told)
-
-    def _radius(self, wanted: AskedAttack) -> float:
-        if wanted.epsilon is not None:
-            return wanted.epsilon
-        if wanted.norm != "linf":
-            raise SettingsError(NO_RADIUS.format(norm=wanted.norm))
-        return self.epsilon()
 
     def epsilon(self) -> float:
         """Returns the radius of the L-inf ball that the model is judged at."""

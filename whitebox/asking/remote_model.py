@@ -7,7 +7,7 @@ import numpy as np
 
 from model.package import Label
 from service.codecs.serialization import JSONObject
-from whitebox.asking.answer import NO_RADIUS, Answer, AskedAttack, Pixels, known_label
+from whitebox.asking.answer import Answer, AskedAttack, Pixels, known_label
 from whitebox.asking.local_model import JSON_PARTS, PICTURE_PARTS
 
 # The service ends what takes too long, attacks after a minute unless it is told otherwise.
@@ -63,10 +63,6 @@ class RemoteModel:
 
     def attack(self, file: bytes, label: str | None, wanted: AskedAttack) -> Answer:
         """Attacks an image."""
-        if wanted.epsilon is None:
-            if wanted.norm != "linf":
-                raise ServiceError(NO_RADIUS.format(norm=wanted.norm))
-            wanted = wanted._replace(epsilon=self.epsilon())
         labels = self._labels(label)
         answer = self._ask("attack", file, **wanted._asdict(), **labels)
         return Answer(_only(answer, "results"), answer)

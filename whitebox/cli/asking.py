@@ -72,7 +72,7 @@ def attack(
     attack: Annotated[str, typer.Option(help="Which attack (docs/api.md, or a plugin's).")] = "pgd",
     norm: Annotated[Norm, typer.Option(help="Norm of the ball.")] = "linf",
     epsilon: Annotated[
-        float | None, typer.Option(min=0, help="Radius of the ball; default, without --url: the model's own.")
+        float | None, typer.Option(min=0, help="Radius of the ball; default, for linf: the model's own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Where to write the image found, as PNG.")] = None,
@@ -89,9 +89,12 @@ def attack(
     with errors_in_one_line("attack", plugin):
         if url is None and attack not in ATTACKS:
             fail(f"There is no attack {attack!r}; there are {', '.join(ATTACKS)}; --plugin brings others.")
+    if epsilon is None and norm != "linf":
+        fail(f"The model's own radius is one of the L-inf ball; name one for {norm}: --epsilon.")
     with errors_in_one_line("attack"), working(f"attacking with {attack}"):
         asked, file = asked_model(model, url, api_key), image.read_bytes()
-        answer = asked.attack(file, label, AskedAttack(attack, norm, epsilon, seed))
+        radius = asked.epsilon() if epsilon is None else epsilon
+        answer = asked.attack(file, label, AskedAttack(attack, norm, radius, seed))
         seen = None if as_json else asked.seen(file)
     if save is not None:
         found = np.array(answer.item["image"], np.float32)
