@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
 from service.http.protection.connections import Connection
@@ -43,6 +44,20 @@ class _Server(uvicorn.Server):
                 _LOGGER.info("listening on %s%s", url, _how_to_try(url) if sys.stderr.isatty() else "")
 
 
+class _Supervisor(Multiprocess):
+    """Starts serving processes again that were killed while it waited for their sign of life.
+
+    uvicorn keeps a copy of a process's end of the pipe open: where that process dies before it has answered,
+    the wait lasts `_SILENT_SECONDS`, and no other process is looked after.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        """Asks every process for a sign of life and replaces those that give none."""
+        for process in self.processes:
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
+
 def _how_to_try(url: str) -> str:
     hint = f"; look at {url}/; its calls are at {url}/docs"
     if _EXAMPLE.exists():
@@ -67,7 +82,8 @@ def run_server(settings: Settings) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="whitebox-") as directory:
         _share(directory)
-        uvicorn.run(_APPLICATION, workers=settings.workers, **_uvicorn_options(settings))
+        config = uvicorn.Config(_APPLICATION, workers=settings.workers, **_uvicorn_options(settings))
+        _Supervisor(config, [config.bind_socket()]).run()
 
 
 def _allow_open_files(connections: int) -> None:

@@ -259,6 +259,17 @@ def test_killed_serving_processes_are_replaced_and_no_longer_counted(three):
         until(lambda: len(set(serving_processes(process.pid)) - set(killed)) == 2, 60)
 
 
+@pytest.mark.slow
+def test_a_serving_process_that_dies_before_its_sign_of_life_is_replaced(three):
+    with running_server("--workers", "2", only="mnist-3v5", **NO_WORKERS) as (_, process):
+        silent, other = serving_processes(process.pid)
+        os.kill(silent, signal.SIGSTOP)
+        time.sleep(2)  # it is asked every half second: the answer is waited for now
+        os.kill(other, signal.SIGKILL)
+        os.kill(silent, signal.SIGKILL)
+        until(lambda: len(set(serving_processes(process.pid)) - {silent, other}) == 2, 60)
+
+
 def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(observed):
     assert observed.draining == (503, 200, 200)
     assert observed.exit_code == 0
