@@ -66,7 +66,7 @@ class Scored:
         """Tells whether every image within epsilon of one (1, 1, H, W) is typical, or none."""
         known = self.package.typicality
         assert known is not None
-        return typical_between(*self.bounds.score(image, epsilon), known.calibration, known.shift, LEVEL)
+        return typical_between(*self.bounds.score(image, epsilon), known, LEVEL)
 
     def attacked(self, images: Tensor, epsilon: float, to_untypical: bool) -> Tensor:
         """Returns the images within epsilon with the largest score, or smallest, that PGD finds."""

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.manifest import TypicalityCalibration
+
 TypicalWithin = Literal["always", "never", "unknown"]
 
 
@@ -34,14 +36,10 @@ def p_values(
 
 
 def typical_between(
-    lowest: float,
-    highest: float,
-    calibration: Sequence[float] | NDArray[np.floating],
-    shift: float,
-    level: float,
+    lowest: float, highest: float, known: TypicalityCalibration, level: float
 ) -> TypicalWithin:
     """Tells whether all images whose scores lie between two bounds have p-values above the level, or none."""
-    (most_typical, least_typical) = p_values([lowest, highest], calibration, shift)
+    (most_typical, least_typical) = p_values([lowest, highest], known.calibration, known.shift)
     if least_typical > level:
         return "always"
     return "never" if most_typical <= level else "unknown"

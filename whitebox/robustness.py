@@ -65,7 +65,7 @@ class Robustness:
         if self._typicality is None or self._calibration is None:
             return None
         scores = self._typicality.score(_batch(original), epsilon)
-        return typical_between(*scores, self._calibration.calibration, self._calibration.shift, level)
+        return typical_between(*scores, self._calibration, level)
 
     def attack(
         self,

@@ -42,7 +42,7 @@ def _certified(
 def _typical_within_epsilon(labelled: LabelledImages, lowest: float, highest: float) -> TypicalWithin:
     known = labelled.engine.package.typicality
     assert known is not None  # the worker bounded its score
-    return typical_between(lowest, highest, known.calibration, known.shift, labelled.level)
+    return typical_between(lowest, highest, known, labelled.level)
 
 
 def _with_prediction(labelled: LabelledImages, assessment: Mapping[str, Any]) -> Mapping[str, Any]:
