@@ -65,6 +65,7 @@ def test_a_disagreement_on_raw_bytes_is_seen():
     one, two, no_http = Seen((200,), False), Seen((200, 200), False), Seen((200, 0), True)
     assert Seen((404,), False).agrees(one)
     assert Seen((200, 422), False).agrees(one)  # before the rest of its body was there
+    assert Seen((421,), True).agrees(Seen((), False))  # likewise, and it asked to close
     assert not two.agrees(one)
     assert not one.agrees(two)
     assert not two.agrees(no_http)

@@ -36,13 +36,16 @@ class Seen(NamedTuple):
     def agrees(self, uvicorn: "Seen") -> bool:
         """Tells whether the same requests were read."""
         mine, theirs = [bool(status) for status in self.statuses], [bool(each) for each in uvicorn.statuses]
-        return self.closed == uvicorn.closed and (mine == theirs or self.refused_early(uvicorn))
+        return (self.closed == uvicorn.closed and mine == theirs) or self.refused_early(uvicorn)
 
     def refused_early(self, uvicorn: "Seen") -> bool:
-        """Tells whether a request whose body is not all there was refused, and all before read alike."""
+        """Tells whether a request whose body is not all there was refused, and all before read alike.
+
+        The connection may be closed then, as where the request asks for it: uvicorn still waits for the body.
+        """
         *before, last = self.statuses or (0,)
         same = [bool(status) for status in before] == [bool(status) for status in uvicorn.statuses]
-        return same and 400 <= last < 500
+        return same and 400 <= last < 500 and (self.closed or not uvicorn.closed)
 
 
 @contextmanager
