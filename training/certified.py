@@ -10,6 +10,7 @@ from model.network import WhiteBoxNetwork
 from training.data import Dataset
 from training.errors import TrainingError
 from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
+from training.networks.strided_cnn import StridedCnn
 from training.objectives import OBJECTIVES, Objective
 
 _BATCH = 200
@@ -87,10 +88,12 @@ def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: f
     """Returns logits (N, classes) whose margins are the lower bounds over the ball; the true class has 0.
 
     Raises:
-        TrainingError: The network is not a white-box network.
+        TrainingError: There are no bounds of such a network.
     """
+    if isinstance(network, StridedCnn):
+        return -network.margin_bounds(images, classes, epsilon)
     if not isinstance(network, WhiteBoxNetwork):
-        raise TrainingError("The objective Certified trains white-box networks only.")
+        raise TrainingError("The objective Certified trains white-box networks and strided CNNs only.")
     bright = bright_box(images, epsilon, network.two_step, network.convolutional)
     shapes = shape_box(bright, templates(network.affine))
     return -margin_bounds(shapes, network.logical, classes)

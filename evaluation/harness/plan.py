@@ -92,7 +92,7 @@ class Plan:
         dataset, chosen = self.dataset, torch.from_numpy(self.chosen(entry))
         starts = None
         if isinstance(entry, Attack) and entry.settings.attack == "boundary":
-            starts = self._starts(chosen)
+            starts = nearest_of_another_class(dataset, self.lead, chosen)
         for first in range(0, len(chosen), _SHARD):
             part = chosen[first : first + _SHARD]
             yield Job(
@@ -105,14 +105,21 @@ class Plan:
                 self.suite.trust_certificates,
             )
 
-    def _starts(self, chosen: Tensor) -> Tensor | None:
-        """Returns for each chosen image the nearest one that is rightly taken for another class."""
-        images, classes = self.dataset.images.flatten(1), self.dataset.classes
-        distance = torch.cdist(images[chosen], images)
-        usable = (classes[chosen][:, None] != classes) & (self.lead > _CLEAR_LEAD)
-        if not usable.any(dim=1).all():
-            return None
-        return self.dataset.images[distance.where(usable, torch.inf).argmin(dim=1)]
+
+def nearest_of_another_class(dataset: Dataset, lead: Tensor, chosen: Tensor) -> Tensor | None:
+    """Returns for each chosen image the nearest one that is rightly taken for another class, if all have one.
+
+    Args:
+        dataset: All images.
+        lead: (N,) the lead of each image's true class.
+        chosen: (M,) indices.
+    """
+    images, classes = dataset.images.flatten(1), dataset.classes
+    distance = torch.cdist(images[chosen], images)
+    usable = (classes[chosen][:, None] != classes) & (lead > _CLEAR_LEAD)
+    if not usable.any(dim=1).all():
+        return None
+    return dataset.images[distance.where(usable, torch.inf).argmin(dim=1)]
 
 
 def _graph_of(model: EvaluatedModel, images: Tensor) -> bytes | None:

@@ -2,7 +2,7 @@
 
 fgsm, pgd, deepfool, boundary and hopskipjump are foolbox's; apgd, apgd-t, fab and square pyautoattack's.
 `auto` is AutoAttack: its members are `AUTOATTACK`. apgd-t, bpda and movable are for evaluation only: they
-need many classes or access to the layers.
+need many classes or access to the layers. So are `fmn_l0` and `pointwise`, in another norm.
 """
 
 import os
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from eagerpy.astensor import astensor
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
@@ -132,6 +133,18 @@ def hopskipjump(target: Target, settings: AttackSettings) -> Tensor:
     """Estimates the boundary's normal from decisions, Chen 2020."""
     attack = foolbox.attacks.HopSkipJumpAttack(steps=settings.effective_steps, constraint=settings.norm)
     return _from_starts(attack, target)
+
+
+def fmn_l0(target: Target, starts: Tensor) -> Tensor:
+    """Lets few pixels change, along the gradient, from misclassified images on (FMN, Pintor 2021)."""
+    points = astensor(starts)  # foolbox 3.3.4 forgets to, here alone
+    return _foolbox(foolbox.attacks.L0FMNAttack(), target, starting_points=points)
+
+
+def pointwise(target: Target, starts: Tensor) -> Tensor:
+    """Takes back pixel after pixel of misclassified images, which stay so (Schott 2019); decisions only."""
+    attack = foolbox.attacks.PointwiseAttack(l2_binary_search=False)
+    return _foolbox(attack, target, starting_points=starts)
 
 
 def _from_starts(attack: Any, target: Target) -> Tensor:  # noqa: ANN401

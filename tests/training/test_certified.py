@@ -79,5 +79,5 @@ def test_from_its_share_of_the_training_on_salted_images_count_too(network, some
 
 
 def test_another_network_is_refused(some):
-    with pytest.raises(TrainingError, match="white-box networks only"):
+    with pytest.raises(TrainingError, match="white-box networks and strided CNNs only"):
         worst_logits(nn.Flatten(), some.images, some.classes, 0.1)

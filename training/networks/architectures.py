@@ -12,9 +12,10 @@ from training.networks.baselines import (
     ThresholdedCnn,
     ThresholdedCnnConfig,
 )
+from training.networks.strided_cnn import StridedCnn, StridedCnnConfig
 
-Config = NetworkConfig | AblationConfig | LogisticConfig | CnnConfig | ThresholdedCnnConfig
-Network = WhiteBoxNetwork | AblatedNetwork | LogisticRegression | SmallCnn | ThresholdedCnn
+Config = NetworkConfig | AblationConfig | LogisticConfig | CnnConfig | ThresholdedCnnConfig | StridedCnnConfig
+Network = WhiteBoxNetwork | AblatedNetwork | LogisticRegression | SmallCnn | ThresholdedCnn | StridedCnn
 
 _CONFIGS: dict[str, type[Config]] = {
     "white-box": NetworkConfig,
@@ -22,6 +23,7 @@ _CONFIGS: dict[str, type[Config]] = {
     "logistic": LogisticConfig,
     "cnn": CnnConfig,
     "cnn-thresholded": ThresholdedCnnConfig,
+    "cnn-strided": StridedCnnConfig,
 }
 
 
@@ -36,6 +38,8 @@ def build(config: Config) -> Network:
             return ThresholdedCnn(config)
         case CnnConfig():
             return SmallCnn(config)
+        case StridedCnnConfig():
+            return StridedCnn(config)
         case LogisticConfig():
             return LogisticRegression(config)
 

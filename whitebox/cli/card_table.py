@@ -52,3 +52,12 @@ def _rows(card: Card, count: int) -> Iterator[_Row]:
             right = round(one["accuracy"] * spoilt["count"])
             yield one["name"], one["accuracy"], f"{right}/{spoilt['count']}", None
         yield "mean of MNIST-C", spoilt["mnist_c_mean"], "", None
+    if "other_norms" in card:
+        yield from _other_norms(card["other_norms"])
+
+
+def _other_norms(found: Card) -> Iterator[_Row]:
+    for row in found["rows"]:
+        for one in row["accuracy"]:
+            right = round(one["accuracy"] * found["count"])
+            yield f"{row['norm']}, {one['radius']:g}", one["accuracy"], f"{right}/{found['count']}", None

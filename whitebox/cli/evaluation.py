@@ -44,6 +44,14 @@ Corruptions = Annotated[
         "added to an existing card.",
     ),
 ]
+OtherNorms = Annotated[
+    bool,
+    typer.Option(
+        "--other-norms",
+        help="Instead of attacks in L-inf, attacks in L2 and L0 on 100 or --limit random images; "
+        "added to an existing card.",
+    ),
+]
 Processes = Annotated[int | None, typer.Option(min=1, help="Default: one a core.")]
 Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to run on instead.")]
 
@@ -62,6 +70,7 @@ def evaluate(
     limit: Limit = None,
     trust_certificates: TrustCertificates = False,
     corruptions: Corruptions = False,
+    other_norms: OtherNorms = False,
     processes: Processes = None,
     ray: Ray = None,
     as_json: Json = False,
@@ -80,11 +89,10 @@ def evaluate(
 
         model = load_model(target)
         suite = plan_suite(model, epsilon, [*(attack or []), *(QUICK if quick else [])], trust_certificates)
-        place = Place(data, data_dir, sample)
-        dataset = load_recorded(model.training, model.labels, split, place)
+        dataset = load_recorded(model.training, model.labels, split, Place(data, data_dir, sample))
         path = out or _default_card(target, model.name)
-        if corruptions:
-            card = _evaluate_corruptions(model, dataset, path, limit)
+        if corruptions or other_norms:
+            card = _evaluate_beyond(model, dataset, path, limit, corruptions, other_norms)
         else:
             card = _evaluate_suite(model, dataset.first(limit), path, suite, processes, ray)
     _show_card(card, path, as_json)
@@ -106,16 +114,27 @@ def _evaluate_suite(
         return run_evaluation(model, dataset, path, suite, workers, count)
 
 
-def _evaluate_corruptions(
-    model: "EvaluatedModel", dataset: "Dataset", path: Path, limit: int | None
+def _evaluate_beyond(
+    model: "EvaluatedModel",
+    dataset: "Dataset",
+    path: Path,
+    limit: int | None,
+    corruptions: bool,
+    other_norms: bool,
 ) -> dict[str, Any]:
+    """Measures what lies beyond the L-inf ball and adds it to the card."""
+    from evaluation import corruptions as spoilt
+    from evaluation import other_norms as norms
     from evaluation.certificates import check_images
-    from evaluation.corruptions import SAMPLE, accuracy_under_corruptions
 
     card = {**model.head(), "data": dataset.origin()}
-    found = {"corruptions": accuracy_under_corruptions(model, dataset, limit or SAMPLE)}
     before = json.loads(path.read_text()) if path.exists() else card
     check_images(path, before, dataset)
+    found = {}
+    if corruptions:
+        found["corruptions"] = spoilt.accuracy_under_corruptions(model, dataset, limit or spoilt.SAMPLE)
+    if other_norms:
+        found["other_norms"] = norms.accuracy_in_other_norms(model, dataset, limit or norms.SAMPLE)
     _write(path, json.dumps({**before, **found}, indent=2))
     return {**card, **found}
 
