@@ -184,11 +184,11 @@ class ModelRepository:
                 self._drop(model.package.name, model.package.version)
         for gone in set(self._refused) - present:
             del self._refused[gone]
-        # While one is loaded here, the next is tried.
-        async with self._new_trial() as trial, asyncio.TaskGroup() as loads:
+        async with self._new_trial() as trial:
             for name, version, path in found:
                 if self._is_new(name, version, path):
-                    loads.create_task(self._load_changed(trial, name, version, path))
+                    async with self._loading[name]:
+                        await self._load_changed(trial, name, version, path)
 
     async def watch(self, seconds: float) -> None:
         """Refreshes for ever."""
@@ -212,8 +212,7 @@ class ModelRepository:
     async def _load_changed(self, trial: PackageTrial, name: str, version: str, path: Path) -> None:
         stamps = _stamps(path)
         try:
-            async with self._loading[name]:
-                model = await self._open(trial, name, version, path)
+            model = await self._open(trial, name, version, path)
         except PackageError as error:
             self._refused[name, version] = stamps, str(error)
             metrics.MODEL_LOADS.labels(name, "refused").inc()

@@ -34,7 +34,6 @@ class PackageTrial:
     def __init__(self, seconds: float, public_key: Path | None = None) -> None:
         self._seconds, self._public_key = seconds, public_key
         self._process: asyncio.subprocess.Process | None = None
-        self._one_at_a_time = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Starts nothing yet."""
@@ -54,10 +53,6 @@ class PackageTrial:
                 manifest says, or not in time.
             TrialProcessError: It could not be tried.
         """
-        async with self._one_at_a_time:
-            return await self._digest_of(directory)
-
-    async def _digest_of(self, directory: Path) -> str:
         process = self._process or await self._start()
         try:
             answer = await self._ask(process, directory)
