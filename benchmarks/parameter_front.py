@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.measuring import ROOT, save, show
+from evaluation.evaluated_model import is_package
 from model.network import WhiteBoxNetwork
 from model.package import read_package
 from training.certified import worst_logits
@@ -48,9 +49,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _row(path: Path, digits: Dataset) -> dict[str, Any]:
-    network = _network(path)
+    name, network = _load(path)
     return {
-        "name": "/".join(path.parts[-2:]),
+        "name": name,
         "family": list(FAMILIES)[0 if isinstance(network, WhiteBoxNetwork) else 1],
         "parameters": network.num_parameters(),
         "clean": count_correct(network, digits.images, digits.classes) / len(digits),
@@ -58,10 +59,11 @@ def _row(path: Path, digits: Dataset) -> dict[str, Any]:
     }
 
 
-def _network(path: Path) -> Network:
-    if (path / "manifest.json").exists():
-        return WhiteBoxNetwork.from_package(read_package(path))
-    return Run(path).load()
+def _load(path: Path) -> tuple[str, Network]:
+    if not is_package(path):
+        return path.name, Run(path).load()
+    package = read_package(path)
+    return f"{package.name}/{package.version}", WhiteBoxNetwork.from_package(package)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 Training and certificates are about L-inf: these attacks tell what a network withstands beyond.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -78,10 +79,11 @@ class _Nearest:
         self.images[nearer], self.distances[nearer] = found[nearer], distances[nearer]
 
     def withstood(self, radii: Sequence[float]) -> dict[str, Any]:
-        """Returns the share of images beyond each radius, and the median distance (infinity counts)."""
+        """Returns the share of images beyond each radius, and the median distance; None if it is infinite."""
         shares = [round(float((self.distances > radius).float().mean()), 6) for radius in radii]
         accuracy = [{"radius": r, "accuracy": share} for r, share in zip(radii, shares, strict=True)]
-        return {"median": round(float(self.distances.median()), 4), "accuracy": accuracy}
+        median = float(self.distances.median())
+        return {"median": None if math.isinf(median) else round(median, 4), "accuracy": accuracy}
 
 
 def _under_attack(model: EvaluatedModel, dataset: Dataset, chosen: Tensor) -> tuple[Target, Tensor]:
