@@ -58,7 +58,7 @@ def accuracy_in_other_norms(
         in_l2, in_l0 = _Nearest(target), _Nearest(target)
         for found in _l2_attempts(target, len(model.labels), seed):
             in_l2.consider(found, (found - target.images).flatten(1).norm(dim=1))
-        for found in _l0_attempts(target, [starts, in_l2.images], starts, seed):
+        for found in _l0_attempts(target, starts, in_l2.images, seed):
             in_l0.consider(found, torch.count_nonzero(found != target.images, dim=(1, 2, 3)).float())
     rows = [{"norm": "l2", **in_l2.withstood(L2_RADII)}, {"norm": "l0", **in_l0.withstood(L0_COUNTS)}]
     return {"count": len(chosen), "seed": seed, "rows": rows}
@@ -114,10 +114,10 @@ def _l2_attempts(target: Target, classes: int, seed: int) -> Iterator[Tensor]:
         yield run(attacked, AttackSettings(name, "l2", radius, seed=seed)).clamp(0, 1)
 
 
-def _l0_attempts(target: Target, found: Sequence[Tensor], starts: Tensor, seed: int) -> Iterator[Tensor]:
+def _l0_attempts(target: Target, starts: Tensor, found: Tensor, seed: int) -> Iterator[Tensor]:
     torch.manual_seed(seed)
     np.random.seed(seed)  # foolbox draws from numpy's global generator
-    for attempt in (*found, fmn_l0(_unsaturated(target), starts)):
+    for attempt in (starts, found, fmn_l0(_unsaturated(target), starts)):
         few = torch.where((attempt - target.images).abs() > _UNCHANGED, attempt, target.images)
         turned = ~target.is_correct(few)
         yield pointwise(target, few.where(turned[:, None, None, None], starts))

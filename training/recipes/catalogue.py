@@ -151,7 +151,7 @@ CNN = replace(
     learning_rate=1e-3,
 )
 
-# What the parameter front (docs/training.md) is compared with: interval bounds of an ordinary network.
+# What the parameter front (docs/evaluation.md) is compared with: interval bounds of an ordinary network.
 _SMALL_CNN = StridedCnnConfig(labels=tuple(range(10)), height=28, width=28)
 _IBP = replace(
     LOGISTIC,
