@@ -6,6 +6,9 @@ waits for a piece of each of those who bring a hundred, not for all of them.
 
 import asyncio
 import contextvars
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +25,14 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 # JSON is read and written without letting go of the interpreter: a second thread would gain nothing, and
 # every one more that waits for it keeps the event loop waiting longer (docs/threat-model.md).
 _HOLD_THE_INTERPRETER: tuple[Kind, ...] = ("parse", "write")
+# By how much explanations and files are nicer than predictions: as workers are.
+_NICER = 10
 
 
 class Threads:
     """Runs work of each kind in threads of its own; what holds the interpreter, in one.
+
+    The others have a lower priority than the event loop where the system knows one for each thread.
 
     Args:
         threads: Of each other kind.
@@ -35,7 +42,7 @@ class Threads:
     def __init__(self, threads: int, queue: int) -> None:
         self._pools = dict.fromkeys(_HOLD_THE_INTERPRETER, ThreadPoolExecutor(1, thread_name_prefix="JSON"))
         for kind in set(_KINDS).difference(self._pools):
-            self._pools[kind] = ThreadPoolExecutor(threads, thread_name_prefix=kind)
+            self._pools[kind] = ThreadPoolExecutor(threads, kind, _let_others_go_first)
         self._requests = dict.fromkeys(_KINDS, 0)
         self._most = threads + queue
         for kind in _KINDS:
@@ -88,3 +95,13 @@ class Threads:
     async def _in_thread(self, kind: Kind, piece: Callable[[], Result]) -> Result:
         context = contextvars.copy_context()  # log lines tell the request's id
         return await asyncio.get_running_loop().run_in_executor(self._pools[kind], context.run, piece)
+
+
+def _let_others_go_first() -> None:
+    """Lowers the priority of this thread: what it does lets go of the interpreter, so nobody waits for it.
+
+    Of a thread that holds the interpreter everybody would wait all the longer.
+    """
+    if sys.platform == "linux":
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + _NICER)  # at most 19
