@@ -27,3 +27,14 @@ def test_explanations_and_files_yield_to_the_event_loop_and_what_holds_the_inter
     own = _niceness()
     nicer = min(own + 10, 19)
     assert asyncio.run(ask()) == {"parse": own, "unpack": nicer, "explain": nicer, "write": own}
+
+
+def test_where_the_system_forbids_another_priority_the_work_is_done_all_the_same(monkeypatch):
+    def forbidden(which: int, who: int, priority: int) -> None:
+        raise PermissionError
+
+    async def ask() -> str:
+        return await Threads(1, 1).run("explain", time.monotonic() + 10, lambda: "done")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    assert asyncio.run(ask()) == "done"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Literal, TypeVar, get_args
 
@@ -25,7 +26,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 # JSON is read and written without letting go of the interpreter: a second thread would gain nothing, and
 # every one more that waits for it keeps the event loop waiting longer (docs/threat-model.md).
 _HOLD_THE_INTERPRETER: tuple[Kind, ...] = ("parse", "write")
-# By how much explanations and files are nicer than predictions: as workers are.
+# By how much explanations and files are nicer than the event loop, however nice that is.
 _NICER = 10
 
 
@@ -104,4 +105,5 @@ def _let_others_go_first() -> None:
     """
     if sys.platform == "linux":
         own = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + _NICER)  # at most 19
+        with suppress(OSError):  # the system forbids it: it works all the same
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + _NICER)  # at most 19
