@@ -303,13 +303,15 @@ def test_the_first_answer_comes_soon_an_attack_at_sigterm_gets_its_own_and_no_pr
 def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_then(digits):
     images = digits[0][::16].tolist()
     with running_server(only="mnist-3v5", WHITEBOX_CERTIFY_TIMEOUT_SECONDS="1") as (client, _):
-        body = {"images": images, "epsilon": 0.3}
-        until(lambda: client.post("/v1/certify", json=body).status_code == 200, 60)  # the worker is there
-        answer = client.post("/v1/certify", json=body)
-    assert answer.status_code == 200
-    verdicts = [result["verdict"] for result in answer.json()["results"]]
-    assert len(verdicts) == len(images)
-    assert "unknown" in verdicts
+
+        def is_cut_short() -> bool:
+            answer = client.post("/v1/certify", json={"images": images, "epsilon": 0.3})
+            # 504 until the worker is there, and where a busy machine takes the second for reading it.
+            assert answer.status_code in (200, 503, 504)
+            verdicts = [result["verdict"] for result in answer.json().get("results", ())]
+            return len(verdicts) == len(images) and "unknown" in verdicts
+
+        until(is_cut_short, 120)
 
 
 def test_a_client_that_leaves_is_no_error_and_what_does_not_end_in_time_is_told_so(tmp_path, three):
