@@ -21,6 +21,7 @@ from service.http.middleware import RequestMiddleware
 from service.http.protection.admission import AdmissionControl
 from service.http.protection.auth import ApiKeys
 from service.http.protection.buffers import InputBuffers, OutputBuffers
+from service.http.protection.concurrency import ConcurrencyLimit
 from service.http.protection.connections import Connections
 from service.http.protection.strangers import Strangers
 from service.http.protection.threads import Threads
@@ -109,6 +110,7 @@ def create_app(settings: Settings | None = None) -> Application:
         handlers={"/v1/predict": predict.PredictHandler(state)},
         strangers=Strangers.from_settings(settings),
         admission=AdmissionControl(api_keys, settings, tracing),
+        predictions=ConcurrencyLimit(settings.max_requests, settings.target_latency_ms / 1000),
         bodies=InputBuffers(settings),
         answers=state.answers,
     )

@@ -97,6 +97,11 @@ class Budgets(RequestBudgets):
     max_requests: int = Field(
         default=128, ge=1, description="Requests in progress, their bodies read; more get 429."
     )
+    target_latency_ms: float = Field(
+        default=50.0,
+        ge=0,
+        description="While small predictions take longer, fewer may be in progress, down to 16. 0: never.",
+    )
     max_waiting_images: int = Field(
         default=1024, ge=1, description="Images that may wait for inference; requests beyond get 429."
     )

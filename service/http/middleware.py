@@ -19,6 +19,7 @@ from service.http.context import REQUEST_ID, RequestContext
 from service.http.problems import CLIENT_LEFT, problem_response, rendered
 from service.http.protection.admission import QUEUE_FULL, AdmissionControl
 from service.http.protection.buffers import InputBuffers, OutputBuffers
+from service.http.protection.concurrency import ConcurrencyLimit
 from service.http.protection.strangers import Strangers
 from service.telemetry import metrics
 from service.telemetry.logs import current_request_id
@@ -47,6 +48,7 @@ class RequestMiddleware:
         handlers: By path, what answers its POST requests past FastAPI.
         strangers: Refuses requests of pages of other sites.
         admission: Admits requests and accounts for them.
+        predictions: Limits those that the handlers answer.
         bodies: Reads bodies.
         answers: Where routes reserve room for large answers.
     """
@@ -57,11 +59,13 @@ class RequestMiddleware:
         handlers: Mapping[str, Handler],
         strangers: Strangers,
         admission: AdmissionControl,
+        predictions: ConcurrencyLimit,
         bodies: InputBuffers,
         answers: OutputBuffers,
     ) -> None:
         self._app, self._handlers, self._strangers = app, dict(handlers), strangers
-        self._admission, self._bodies, self._answers = admission, bodies, answers
+        self._admission, self._predictions = admission, predictions
+        self._bodies, self._answers = bodies, answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -118,7 +122,7 @@ class RequestMiddleware:
         handler = self._handlers.get(path) if scope["method"] == "POST" else None
         if handler is not None:
             context.route = path
-            if self._admission.is_full:
+            if self._admission.is_full or self._predictions.is_full:
                 await self._refuse(response)
                 return
         self._admission.admit(path, context)
@@ -130,7 +134,11 @@ class RequestMiddleware:
                 self._answers.refuse_early(len(body))
             await self._app(scope, replayed(body, receive), response.send)
             return
-        content = await handler(scope, body, context)
+        began = self._predictions.begin()
+        try:
+            content = await handler(scope, body, context)
+        finally:
+            self._predictions.end(began, len(body) <= SMALL_BODY)
         length = (b"content-length", b"%d" % len(content))
         await response.send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
         await response.send({"type": "http.response.body", "body": content})

@@ -67,8 +67,12 @@ def set_up_logging(level: str, log_format: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # `service.server` says of a start, and `service.http` of a request, what there is to say.
     starts = "warning" if level == "info" else level
-    for name, least in (("uvicorn", level), ("uvicorn.error", starts), ("uvicorn.access", "critical")):
+    for name, least in (("uvicorn", level), ("uvicorn.error", starts)):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(least.upper())
+    # Where nothing would be written, uvicorn does not put together what to write of each request either.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False

@@ -112,9 +112,12 @@ def sample(gauge: Gauge, value: Callable[[], float]) -> None:
     _SAMPLED[gauge] = value
 
 
-def budget(name: str, limit: float, used: Callable[[], float]) -> None:
+def budget(name: str, limit: float | Callable[[], float], used: Callable[[], float]) -> None:
     """Tells how near a budget of the process is, whenever the buffers are flushed."""
-    BUDGET_LIMIT.labels(name).set(limit)
+    if callable(limit):
+        sample(BUDGET_LIMIT.labels(name), limit)
+    else:
+        BUDGET_LIMIT.labels(name).set(limit)
     sample(BUDGET_USED.labels(name), used)
 
 
