@@ -105,7 +105,16 @@ def create_app(settings: Settings | None = None) -> Application:
     app.connections = state.connections
     problems.install_handlers(app)
     _include_routes(app, api_key_security() if api_keys else [], settings.metrics_need_key)
-    app.outermost = RequestMiddleware(
+    app.outermost = _outermost(app, state, api_keys, tracing)
+    _allow_other_sites(app, settings.cors_origins)
+    return app
+
+
+def _outermost(
+    app: Application, state: ServiceState, api_keys: ApiKeys, tracing: "Tracing | None"
+) -> RequestMiddleware:
+    settings = state.settings
+    return RequestMiddleware(
         super(Application, app).__call__,
         handlers={"/v1/predict": predict.PredictHandler(state)},
         strangers=Strangers.from_settings(settings),
@@ -114,8 +123,6 @@ def create_app(settings: Settings | None = None) -> Application:
         bodies=InputBuffers(settings),
         answers=state.answers,
     )
-    _allow_other_sites(app, settings.cors_origins)
-    return app
 
 
 def create_tracing(settings: Settings) -> "Tracing | None":

@@ -48,7 +48,7 @@ class RequestMiddleware:
         handlers: By path, what answers its POST requests past FastAPI.
         strangers: Refuses requests of pages of other sites.
         admission: Admits requests and accounts for them.
-        predictions: Limits those that the handlers answer.
+        predictions: Limits the small ones that the handlers answer.
         bodies: Reads bodies.
         answers: Where routes reserve room for large answers.
     """
@@ -134,14 +134,19 @@ class RequestMiddleware:
                 self._answers.refuse_early(len(body))
             await self._app(scope, replayed(body, receive), response.send)
             return
-        began = self._predictions.begin()
-        try:
-            content = await handler(scope, body, context)
-        finally:
-            self._predictions.end(began, len(body) <= SMALL_BODY)
+        content = await self._predict(handler, scope, body, context)
         length = (b"content-length", b"%d" % len(content))
         await response.send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
         await response.send({"type": "http.response.body", "body": content})
+
+    async def _predict(self, handler: Handler, scope: Scope, body: bytes, context: RequestContext) -> bytes:
+        if len(body) > SMALL_BODY:  # takes its time whatever goes on; the batcher limits what waits of them
+            return await handler(scope, body, context)
+        began = self._predictions.begin()
+        try:
+            return await handler(scope, body, context)
+        finally:
+            self._predictions.end(began)
 
     async def _refuse(self, response: "_TrackedResponse") -> None:
         """Refuses as `admit` would, more cheaply: what refusals cost under overload, answers lose."""

@@ -4,7 +4,9 @@ import heapq
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -47,7 +49,7 @@ def overload(clock: Clock, limit: ConcurrencyLimit, rate: float, seconds: float)
         due = begin + number / (2 * rate)
         while under_way and under_way[0][0] <= due:
             clock.now, began = heapq.heappop(under_way)
-            limit.end(began, is_small=True)
+            limit.end(began)
             latencies += [clock.now - began] * (began >= half)
         clock.now = due
         offered += due >= half
@@ -59,7 +61,7 @@ def overload(clock: Clock, limit: ConcurrencyLimit, rate: float, seconds: float)
         heapq.heappush(under_way, (free_at, began))
     clock.now = end
     for _, began in under_way:
-        limit.end(began, is_small=True)
+        limit.end(began)
     return latencies, offered
 
 
@@ -79,15 +81,6 @@ def test_without_a_target_the_limit_stays_and_answers_get_as_late_as_they_may(cl
     assert sum(latencies) / len(latencies) == pytest.approx(MOST / 1000, rel=0.05)
 
 
-def test_large_requests_that_take_their_time_are_no_overload(clock):
-    limit = ConcurrencyLimit(MOST, TARGET)
-    for _ in range(50):
-        began = limit.begin()
-        clock.now += 1
-        limit.end(began, is_small=False)
-    assert admitted(limit) == MOST
-
-
 def test_a_limit_that_has_fallen_is_whole_again_three_seconds_later_though_nobody_asks(clock):
     limit = ConcurrencyLimit(MOST, TARGET)
     overload(clock, limit, 300, 4)
@@ -101,7 +94,7 @@ def test_a_few_are_always_admitted_however_long_they_take(clock):
     for _ in range(50):
         began = limit.begin()
         clock.now += 1
-        limit.end(began, is_small=True)
+        limit.end(began)
     assert admitted(limit) >= LEAST
     assert admitted(ConcurrencyLimit(3, TARGET)) == 3
 
@@ -116,7 +109,7 @@ def admitted(limit: ConcurrencyLimit) -> int:
         pass
     finally:
         for each in begun:
-            limit.end(each, is_small=False)
+            limit.end(each)
     return len(begun)
 
 
@@ -132,52 +125,52 @@ def current_limit(client: httpx.Client) -> float:
     return float(found)
 
 
-def test_a_service_that_answers_late_takes_on_fewer_refuses_the_rest_and_recovers(impatient, three):
-    body = json.dumps({"images": [three]})
-    statuses: list[int] = []
+@contextmanager
+def asking(client: httpx.Client, images: list[object], clients: int) -> Iterator[Counter[int]]:
+    """Asks for predictions all the while; yields the statuses so far."""
+    body = json.dumps({"images": images})
+    statuses: Counter[int] = Counter()
     stop = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=impatient.base_url, timeout=60) as client:
+        with httpx.Client(base_url=client.base_url, timeout=60) as own:
             while not stop.is_set():
-                head = {"Content-Type": "application/json"}
-                answer = client.post("/v1/predict", content=body, headers=head)
-                statuses.append(answer.status_code)
+                answer = own.post("/v1/predict", content=body, headers={"Content-Type": "application/json"})
                 if answer.status_code == 429:
                     assert answer.headers["Retry-After"] == "1"
                     assert answer.json()["type"] == "urn:whitebox:problem:queue-full"
+                statuses[answer.status_code] += 1
 
-    assert current_limit(impatient) == MOST
-    asking = [threading.Thread(target=ask) for _ in range(40)]
-    for each in asking:
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for each in threads:
         each.start()
-    until(lambda: {200, 429} <= set(statuses), 60)
-    assert current_limit(impatient) < 40
-    stop.set()
-    for each in asking:
-        each.join()
-    assert set(statuses) == {200, 429}
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        for each in threads:
+            each.join()
+    assert set(statuses) <= {200, 429}
+
+
+def test_a_service_that_answers_late_takes_on_fewer_refuses_the_rest_and_recovers(impatient, three):
+    assert current_limit(impatient) == MOST
+    with asking(impatient, [three], 40) as statuses:
+        until(lambda: {200, 429} <= set(statuses), 60)
+        assert current_limit(impatient) < 40
     until(lambda: current_limit(impatient) == MOST, 30)
     assert impatient.post("/v1/predict", json={"images": [three]}).status_code == 200
 
 
 def test_explanations_and_health_are_answered_while_predictions_are_refused(impatient, three):
-    stop = threading.Event()
-    statuses: list[int] = []
-
-    def ask() -> None:
-        with httpx.Client(base_url=impatient.base_url, timeout=60) as client:
-            while not stop.is_set():
-                statuses.append(client.post("/v1/predict", json={"images": [three]}).status_code)
-
-    asking = [threading.Thread(target=ask) for _ in range(40)]
-    for each in asking:
-        each.start()
-    try:
-        until(lambda: 429 in statuses, 60)
+    with asking(impatient, [three], 40) as statuses:
+        until(lambda: statuses[429], 60)
         assert impatient.post("/v1/explain", json={"images": [three]}).status_code == 200
         assert impatient.get("/v2/health/ready").status_code == 200
-    finally:
-        stop.set()
-        for each in asking:
-            each.join()
+
+
+def test_large_requests_hold_no_place_that_a_small_one_could_have(impatient, three):
+    with asking(impatient, [three] * 100, 2 * LEAST) as statuses:
+        until(lambda: statuses[200], 60)
+        for _ in range(50):
+            assert impatient.post("/v1/predict", json={"images": [three]}).status_code == 200

@@ -57,7 +57,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Running]:
-    running = Running(keep_alive_seconds=2)
+    running = Running(keep_alive_seconds=2, target_latency_ms=0)  # whose clients have the same interpreter
     yield running
     running.stop()
 
@@ -258,7 +258,7 @@ def one_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def own(one_model) -> Iterator[Running]:
     """A service whose inference tests hold up."""
-    running = Running(max_requests=3, models_dir=one_model)
+    running = Running(max_requests=3, target_latency_ms=0, models_dir=one_model)
     yield running
     running.stop()
 

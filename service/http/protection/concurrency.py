@@ -22,11 +22,13 @@ _LEAST = 16
 
 
 class ConcurrencyLimit:
-    """Limits the predictions in progress.
+    """Limits the small predictions in progress.
+
+    Large ones take their time on an idle service too; they hold no place that a small one could have.
 
     Args:
         most: The limit while they are not late.
-        target: Seconds that a small prediction may take on average; 0 leaves the limit at `most`.
+        target: Seconds that they may take on average; 0 leaves the limit at `most`.
     """
 
     def __init__(self, most: int, target: float) -> None:
@@ -53,10 +55,10 @@ class ConcurrencyLimit:
         self._in_progress += 1
         return now
 
-    def end(self, began: float, is_small: bool) -> None:
-        """Counts it no longer, and judges by the time it took if it is one that takes little."""
+    def end(self, began: float) -> None:
+        """Counts it no longer, and judges by the time that it took."""
         self._in_progress -= 1
-        if is_small and self._target and began >= self._lowered_at:  # else it had too many beside it
+        if self._target and began >= self._lowered_at:  # else it had too many beside it
             self._observe(began, time.perf_counter())
 
     def _limit(self, now: float) -> float:
