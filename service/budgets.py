@@ -100,7 +100,7 @@ class Budgets(RequestBudgets):
     target_latency_ms: float = Field(
         default=50.0,
         ge=0,
-        description="While small predictions take longer, fewer may be in progress, down to 16. 0: never.",
+        description="While small predictions take longer, fewer may be in progress, down to 32. 0: never.",
     )
     max_waiting_images: int = Field(
         default=1024, ge=1, description="Images that may wait for inference; requests beyond get 429."

@@ -17,7 +17,7 @@ from running import running_server, until
 from service.errors import QueueFull
 from service.http.protection.concurrency import ConcurrencyLimit
 
-MOST, TARGET, LEAST = 128, 0.05, 16
+MOST, TARGET, LEAST = 128, 0.05, 32
 
 
 class Clock:
@@ -65,7 +65,7 @@ def overload(clock: Clock, limit: ConcurrencyLimit, rate: float, seconds: float)
     return latencies, offered
 
 
-@given(rate=st.floats(400, 20_000))
+@given(rate=st.floats(700, 20_000))
 def test_whatever_a_server_can_do_half_of_twice_that_is_answered_about_in_time(rate):
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
@@ -83,7 +83,7 @@ def test_without_a_target_the_limit_stays_and_answers_get_as_late_as_they_may(cl
 
 def test_a_limit_that_has_fallen_is_whole_again_three_seconds_later_though_nobody_asks(clock):
     limit = ConcurrencyLimit(MOST, TARGET)
-    overload(clock, limit, 300, 4)
+    overload(clock, limit, 700, 4)
     assert LEAST <= admitted(limit) <= 50
     clock.now += 3
     assert admitted(limit) == MOST

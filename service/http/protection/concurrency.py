@@ -18,7 +18,7 @@ _MOST_DECREASE = 0.3
 # A lowered limit doubles in this time, whether anything is asked meanwhile or not.
 _DOUBLING_SECONDS = 1.0
 # As few keep the batcher busy; with fewer a slow model would refuse what it could answer.
-_LEAST = 16
+_LEAST = 32
 
 
 class ConcurrencyLimit:
