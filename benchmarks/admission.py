@@ -28,6 +28,7 @@ SETTINGS = {
     "48": {"WHITEBOX_MAX_REQUESTS": "48", "WHITEBOX_TARGET_LATENCY_MS": "0"},
     "32 to 128, 50 ms": {"WHITEBOX_MAX_REQUESTS": "128", "WHITEBOX_TARGET_LATENCY_MS": "50"},
 }
+_SHOWN = (("200", "p50_ms"), ("200", "p99_ms"), ("429", "p99_ms"))
 Outcome = dict[str, Any]
 
 
@@ -58,9 +59,6 @@ def _row(found: list[Outcome]) -> list[str]:
     good = [each["goodput"] for each in found]
     latencies = [statistics.mean(_latencies(found, *which)) for which in _SHOWN]
     return [f"{statistics.mean(good):,.0f}", f"{min(good):,.0f}", *(f"{each:.0f}" for each in latencies)]
-
-
-_SHOWN = (("200", "p50_ms"), ("200", "p99_ms"), ("429", "p99_ms"))
 
 
 def _latencies(found: list[Outcome], status: str, quantile: str) -> list[float]:

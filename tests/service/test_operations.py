@@ -309,7 +309,7 @@ def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_t
 
         def is_cut_short() -> bool:
             answer = client.post("/v1/certify", json={"images": images, "epsilon": 0.3})
-            # 504 until the worker is there, and where a busy machine takes the second for reading it.
+            # 503, 504: no worker is there yet, or a busy machine took the second for reading.
             assert answer.status_code in (200, 503, 504)
             verdicts = [result["verdict"] for result in answer.json().get("results", ())]
             return len(verdicts) == len(images) and "unknown" in verdicts

@@ -17,7 +17,7 @@ _WINDOW_SECONDS = 0.1
 _MOST_DECREASE = 0.3
 # A lowered limit doubles in this time, whether anything is asked meanwhile or not.
 _DOUBLING_SECONDS = 1.0
-# As few keep the batcher busy; with fewer a slow model would refuse what it could answer.
+# So many are always admitted: with 16, honest clients were refused beside attacks that fill all cores.
 _LEAST = 32
 
 
@@ -49,11 +49,10 @@ class ConcurrencyLimit:
         Raises:
             QueueFull: Too many predictions are in progress.
         """
-        now = time.perf_counter()
-        if self._in_progress >= self._limit(now):
+        if self.is_full:
             raise QUEUE_FULL
         self._in_progress += 1
-        return now
+        return time.perf_counter()
 
     def end(self, began: float) -> None:
         """Counts it no longer, and judges by the time that it took."""
