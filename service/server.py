@@ -28,7 +28,7 @@ _OTHER_FILES = 256  # packages, workers, pipes, logs
 _START_FAILED = 3  # uvicorn's exit code
 # Of several serving processes, one that is silent for so long is killed and started again. On a busy machine
 # one that starts is silent for longer than uvicorn's 5 s: none would ever serve.
-_SILENT_SECONDS = 120
+_SILENT_SECONDS = 30
 
 
 class _Server(uvicorn.Server):

@@ -22,6 +22,7 @@ from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.preprocessing import Preprocessing
 from service.codecs.serialization import model_ref, outputs_of
 from service.errors import invalid_at
+from service.http.disconnect import cancel_on_disconnect
 from service.http.responses import written
 from service.http.routing import JSON, JSONRoute, require_json_or_image
 from service.inference.engine import Engine
@@ -80,14 +81,13 @@ async def explain(
     parts = outputs_of(options.include) if picture is None else FIGURE_OUTPUTS
     answers.reserve(context, model.engine.numbers(parts, len(decoded.images)))
     if picture is not None:
-        drawn = await threads.run(
-            "explain", deadline, lambda: _figure(model.engine, decoded, picture, deadline)
-        )
+        work = threads.run("explain", deadline, lambda: _figure(model.engine, decoded, picture, deadline))
+        drawn = await cancel_on_disconnect(request, work)
         context.mark("infer")
         return Response(drawn, media_type=picture)
     level = typicality_level(options, settings)
     pieces = explained(model.engine, decoded, level, options.include, options.format == "png")
-    found = await threads.run_in_turns("explain", deadline, pieces)
+    found = await cancel_on_disconnect(request, threads.run_in_turns("explain", deadline, pieces))
     context.mark("infer")
     content = await written(threads, deadline, found, model=model_ref(model.package))
     context.mark("answer")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.dependencies import (
@@ -19,6 +19,7 @@ from service.api.schemas.responses import Explanation, Prediction
 from service.budgets import MOST_IMAGES
 from service.codecs.json_images import DecodedImages, InputImage, OpenedImages
 from service.codecs.serialization import TRACE_PARTS, outputs_of, predictions
+from service.http.disconnect import cancel_on_disconnect
 from service.http.protection.threads import Threads
 from service.http.responses import ArrayJSONResponse, written
 from service.http.routing import JSON, AnyMediaTypeRoute
@@ -76,6 +77,7 @@ async def v1_predict(
 
 @router.post("/v1/models/{name}:explain", response_model=V1ExplainResponse)
 async def v1_explain(
+    request: Request,
     name: ModelName,
     body: Instances,
     models: Models,
@@ -91,7 +93,7 @@ async def v1_explain(
     context.mark("parse")
     answers.reserve(context, engine.numbers(outputs_of(TRACE_PARTS), len(decoded.images)))
     pieces = explained(engine, decoded, settings.typicality_level, TRACE_PARTS)
-    found = await threads.run_in_turns("explain", deadline, pieces)
+    found = await cancel_on_disconnect(request, threads.run_in_turns("explain", deadline, pieces))
     context.mark("infer")
     content = await written(threads, deadline, found)
     context.mark("answer")

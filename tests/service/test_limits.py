@@ -11,9 +11,14 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from PIL import Image
-from running import JSON, NO_WORKERS, metric, running_server, whole_request
+from running import JSON, NO_WORKERS, metric, running_server, until, whole_request
+
+from service.budgets import Budgets
+from service.errors import BuffersFull
+from service.http.protection.buffers import OutputBuffers
 
 MIB = 2**20
+EXPLAIN = b"POST /v1/explain HTTP/1.1"
 INFER = "/v2/models/mnist-3v5/infer"
 
 
@@ -134,7 +139,7 @@ def unread_explanation(
     """Asks for an explanation, so many times, and reads nothing."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     body = json.dumps({"images": [image] * images}).encode()
-    connection.sendall(whole_request(body, start=b"POST /v1/explain HTTP/1.1") * times)
+    connection.sendall(whole_request(body, start=EXPLAIN) * times)
 
 
 def buffered_answers(client: httpx.Client) -> float:
@@ -189,6 +194,30 @@ def test_while_unread_answers_leave_no_room_large_explain_requests_are_refused_u
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         assert predicts(client, three)
+
+
+def test_a_budget_for_less_than_the_largest_explanation_still_lets_large_requests_for_little_in():
+    unread = 0
+    answers = OutputBuffers(Budgets(max_buffered_output_bytes=8 * MIB), lambda: unread)
+    answers.refuse_early(4 * MIB)
+    unread = 1
+    with pytest.raises(BuffersFull):
+        answers.refuse_early(4 * MIB)
+
+
+def test_who_leaves_is_not_explained_to_and_holds_no_room(limited, three):
+    client, _ = limited
+    body = json.dumps({"images": [three] * 60, "format": "png"}).encode()
+    with ExitStack() as leaving:
+        for _ in range(6):
+            leaving.enter_context(connect(client)).sendall(whole_request(body, start=EXPLAIN))
+        until(lambda: buffered_answers(client) > 20 * MIB, 10)
+    started = time.monotonic()
+    until(lambda: buffered_answers(client) == 0, 10)
+    left = time.monotonic() - started
+    started = time.monotonic()
+    assert client.post("/v1/explain", content=body, headers={"Content-Type": "application/json"}).is_success
+    assert left < time.monotonic() - started, "what six clients had asked for was worked on to its end"
 
 
 @pytest.mark.parametrize("begin", [b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /"])

@@ -273,6 +273,18 @@ def test_a_serving_process_that_dies_before_its_sign_of_life_is_replaced(three):
         until(lambda: len(set(serving_processes(process.pid)) - {silent, other}) == 2, 60)
 
 
+@pytest.mark.slow
+def test_a_serving_process_that_hangs_is_replaced_within_a_minute_while_the_other_answers(three):
+    with running_server("--workers", "2", only="mnist-3v5", **NO_WORKERS) as (client, process):
+        hung, other = serving_processes(process.pid)
+        os.kill(hung, signal.SIGSTOP)
+        with another(client) as anew:
+            until(lambda: anew.post("/v1/predict", json={"images": [three]}).status_code == 200, 10)
+        until(lambda: hung not in serving_processes(process.pid), 60)
+        until(lambda: len(serving_processes(process.pid)) == 2, 60)
+        assert other in serving_processes(process.pid)
+
+
 def test_sigterm_turns_readiness_off_and_ends_what_is_in_progress(observed):
     assert observed.draining == (503, 200, 200)
     assert observed.exit_code == 0

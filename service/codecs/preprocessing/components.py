@@ -5,6 +5,8 @@ left and stands out most, by size and by contrast, is the first sign. Others cou
 and as dark.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -38,18 +40,24 @@ _SIGN_HEIGHT = 0.45
 _SIGN_INK = 0.6
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True)
+class Candidate:
     """A component that may be a sign.
 
     Attributes:
         salience: How much it stands out.
         box: Where it is.
-        ink: How dark it is inside.
+        inside: (N,), the ink of its pixels.
     """
 
     salience: float
     box: Box
-    ink: float
+    inside: Ink
+
+    @cached_property
+    def ink(self) -> float:
+        """How dark it is inside. Of dozens of candidates few are asked."""
+        return float(np.quantile(self.inside, 0.8))
 
 
 class _Labelled(NamedTuple):
@@ -112,7 +120,7 @@ def _candidates(half: Ink, threshold: float, touching: bool) -> list[Candidate]:
         inside = half[window][labels[window] == label]
         salience = float(inside.mean()) * np.sqrt(np.hypot(width, height) * np.sqrt(area))
         box = Box(2 * left, 2 * top, 2 * width, 2 * height)
-        candidates.append(Candidate(salience, box, float(np.quantile(inside, 0.8))))
+        candidates.append(Candidate(salience, box, inside))
     return candidates
 
 

@@ -211,7 +211,7 @@ def _find(picture: Picture) -> _Found:
 
 
 def _signs_of(pixels: NDArray[np.uint8], touching: bool) -> list[Sign]:
-    narrow, wide = (ink_on_background(pixels, window) for window in (_NARROW, _WIDE))
+    narrow, wide = ink_on_background(pixels, (_NARROW, _WIDE))
     first = most_salient(narrow, touching)
     found: list[Sign] = []
     if first is None or _is_wider(narrow, wide, first):

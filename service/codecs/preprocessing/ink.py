@@ -5,6 +5,8 @@ shadows and the table stay. What a pixel lacks of its background is ink. Of the 
 combination is taken in which the strongest ink stands out most.
 """
 
+from collections.abc import Iterator, Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -32,24 +34,31 @@ def is_light_on_dark(picture: Bytes) -> bool:
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     coarse = _coarse(grey).astype(np.float32)
     window = int(min(coarse.shape) * _AROUND) | 1
-    return float(((coarse - cv2.blur(coarse, (window, window))) ** 3).sum()) > 0
+    above = coarse - cv2.blur(coarse, (window, window))
+    return float((above * above * above).sum()) > 0  # ** 3 takes ten times as long
 
 
-def ink_on_background(picture: Bytes, window: float) -> Ink:
-    """Returns (H, W), 0 for background, about 1 for black ink.
+def ink_on_background(picture: Bytes, windows: Sequence[float]) -> Iterator[Ink]:
+    """Yields for each window (H, W), 0 for background, about 1 for black ink.
 
     Args:
         picture: (H, W) or (H, W, 3), dark ink on light.
-        window: Width of the closing as a share of the shorter side; wider strokes are lost.
+        windows: Widths of the closing as shares of the shorter side; wider strokes are lost.
     """
-    height, width = picture.shape[:2]
     soft = cv2.GaussianBlur(picture, _SMOOTHING, 0)
     coarse = _coarse(soft)
+    for window in windows:
+        background = _background(coarse, window, picture.shape)
+        paper = np.maximum(background, _DARKEST_PAPER)
+        lacking = cv2.divide(cv2.subtract(background, soft), paper, scale=255)
+        yield _in_ink_colour(lacking.astype(np.uint8, copy=False))
+
+
+def _background(coarse: Bytes, window: float, shape: tuple[int, ...]) -> Bytes:
     side = max(3, int(min(coarse.shape[:2]) * window) | 1)
-    background = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-    background = cv2.resize(cv2.GaussianBlur(background, _SMOOTHING, 0), (width, height))
-    lacking = cv2.divide(cv2.subtract(background, soft), np.maximum(background, _DARKEST_PAPER), scale=255)
-    return _in_ink_colour(lacking.astype(np.uint8, copy=False))
+    closed = cv2.morphologyEx(coarse, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    background: Bytes = cv2.resize(cv2.GaussianBlur(closed, _SMOOTHING, 0), (shape[1], shape[0]))
+    return background
 
 
 def _coarse(picture: Bytes) -> Bytes:

@@ -123,12 +123,12 @@ class OutputBuffers:
         return self._made + self._unread()
 
     def refuse_early(self, body_bytes: int) -> None:
-        """Refuses a large explain request before it is parsed, if there is no room for a whole answer to it.
+        """Refuses a large explain request before it is parsed, if others leave no room for a whole answer.
 
         Raises:
             BuffersFull: So it is.
         """
-        whole = min(body_bytes * _EXPLANATION_LENGTH, self._max_numbers * _BYTES_A_NUMBER)
+        whole = min(body_bytes * _EXPLANATION_LENGTH, self._max_numbers * _BYTES_A_NUMBER, self._most)
         if self._used() + whole > self._most:
             raise _no_room()
 
