@@ -11,8 +11,8 @@ UV := .venv/lock/bin/uv
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
 
-# Python keeps what it compiles, whatever the environment says: the tests start a hundred processes.
-test test-all: export PYTHONDONTWRITEBYTECODE :=
+# Python keeps what it compiles, whatever the environment says: these start a hundred processes.
+test test-all torture bench bench-peers: export PYTHONDONTWRITEBYTECODE :=
 test-all: HYPOTHESIS_PROFILE ?= thorough
 test: .venv/dev.stamp ## Run the tests but those marked slow; those marked full_data need WHITEBOX_DATA_DIR
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
