@@ -71,6 +71,7 @@ bench: .venv/dev.stamp ## Benchmarks, one after the other, on an otherwise idle 
 	$(BIN)/python -m benchmarks.batching
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.interference
+	$(BIN)/python -m benchmarks.invalid_bodies
 	$(BIN)/python -m benchmarks.certify
 	$(BIN)/python -m benchmarks.certificates
 

@@ -104,7 +104,9 @@ def main(
 ) -> None:
     """Attacks the service in every way and reports what honest clients noticed."""
     if unknown := set(only or ()) - set(KINDS):
-        raise typer.BadParameter(f"no attack is named {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        raise typer.BadParameter(
+            f"no attack is named {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}"
+        )
     kinds = ["nobody", *(only or [kind for kind in KINDS if kind != "nobody"])]
     needed = {PROGRAMS[module] for module in map(KINDS.__getitem__, kinds) if module in PROGRAMS}
     if missing := [program for program in sorted(needed) if shutil.which(program) is None]:
