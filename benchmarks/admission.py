@@ -18,9 +18,8 @@ import typer
 import uvloop
 
 from benchmarks.measuring import save, show
-from benchmarks.peers.__main__ import CACHE
 from benchmarks.peers.levels import rate_of
-from benchmarks.peers.servers import running
+from benchmarks.peers.servers import CACHE, running
 
 DEADLINE = 0.1
 SETTINGS = {

@@ -15,11 +15,11 @@ from benchmarks.peers import overload as overload_of
 from benchmarks.peers import soak as soak_of
 from benchmarks.peers import tensors as tensors_of
 from benchmarks.peers.catalogue import chosen
+from benchmarks.peers.servers import CACHE
 from benchmarks.peers.setting_up import set_up
 
 app = typer.Typer(add_completion=False, help="The same model behind other servers.")
 
-CACHE = Path.home() / ".cache" / "whitebox-peers"
 Venvs = Annotated[Path, typer.Option(help="Directory of the peers' environments.")]
 Only = Annotated[str | None, typer.Option(help="Names with commas; default: all.")]
 Deadline = Annotated[float, typer.Option(help="Seconds within which an answer is of use.")]

@@ -22,6 +22,7 @@ from benchmarks.peers.catalogue import APPS, LABELS, PEERS, Image, Peer, bin_of
 from benchmarks.serving import free_port
 
 GRAPH = PACKAGE / "predict.onnx"
+CACHE = Path.home() / ".cache" / "whitebox-peers"  # the peers' environments, unless told otherwise
 _START_SECONDS, _END_SECONDS = 90, 15
 _CHECKED, _AT_ONCE = 64, 8
 
