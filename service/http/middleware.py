@@ -126,7 +126,7 @@ class RequestMiddleware:
                 await self._refuse(response)
                 return
         self._admission.admit(path, context)
-        body = await self._bodies.read(receive, context)
+        body = await self._bodies.read(receive, context, "body_is_there" in scope)
         context.mark("read")
         self._admission.begin(path, context)
         if handler is None:

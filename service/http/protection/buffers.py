@@ -39,11 +39,16 @@ class InputBuffers:
     def _used(self) -> int:
         return self._whole + sum(self._coming.values())
 
-    async def read(self, receive: Receive, context: RequestContext) -> bytes:
+    async def read(self, receive: Receive, context: RequestContext, is_there: bool = False) -> bytes:
         """Returns the whole body; `release` must follow.
 
         A body that is too large is read to its end and dropped before it is refused, so that the client
         sees the answer and not a reset connection.
+
+        Args:
+            receive: ASGI's.
+            context: Of the request.
+            is_there: All of it came with the head: nothing is waited for, and no clock is needed.
 
         Raises:
             BodyTooLarge: It has more bytes than a body may have.
@@ -51,14 +56,10 @@ class InputBuffers:
             BuffersFull: The bodies that are held already leave no room for it.
             ClientDisconnect: The client is gone.
         """
-        try:
-            async with asyncio.timeout(context.timeout(self._seconds)) as timeout:
-                message = await _receive_part(receive)
-                body: bytes = message.get("body", b"")
-                if message.get("more_body"):
-                    body = await self._read_on(body, receive, timeout)
-        except TimeoutError:
-            raise BodyTooSlow("The body was not all there in time.", headers=_CLOSE) from None
+        if is_there:
+            body: bytes = (await _receive_part(receive)).get("body", b"")
+        else:
+            body = await self._read_in_time(receive, context)
         if len(body) > self._max_body:
             raise BodyTooLarge(
                 f"The body has more than {self._max_body} bytes. Send fewer images a request, or PNG instead "
@@ -68,6 +69,15 @@ class InputBuffers:
             self._whole += len(body)
             context.buffered_input = len(body)
         return body
+
+    async def _read_in_time(self, receive: Receive, context: RequestContext) -> bytes:
+        try:
+            async with asyncio.timeout(context.timeout(self._seconds)) as timeout:
+                message = await _receive_part(receive)
+                body: bytes = message.get("body", b"")
+                return await self._read_on(body, receive, timeout) if message.get("more_body") else body
+        except TimeoutError:
+            raise BodyTooSlow("The body was not all there in time.", headers=_CLOSE) from None
 
     async def _read_on(self, first: bytes, receive: Receive, timeout: asyncio.Timeout) -> bytes:
         """Returns the body, or of one that is too large more than is allowed of it."""

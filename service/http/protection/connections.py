@@ -164,6 +164,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request is complete."""
         self._not_handed_over = 0
+        self.scope["body_is_there"] = True  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def pause_writing(self) -> None:
