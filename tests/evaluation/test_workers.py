@@ -45,6 +45,7 @@ def job(network, test_digits) -> Job:
     return Job(rows(0.3)["fgsm"], ModelBackends(network, None, None), 200, digits.images, digits.classes)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_an_error_that_names_the_shard(test_digits):
     with pytest.raises(ShardError, match=r"fgsm on images 200 to 203 failed: .*exit code 13"):
         list(in_processes(2)([job(Dies(), test_digits)]))

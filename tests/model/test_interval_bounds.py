@@ -141,7 +141,9 @@ def test_no_attack_breaks_a_certificate(verifier, frozen, images, classes, attac
     assert (frozen(inside).argmax(dim=1) == true).all()
 
 
-@pytest.mark.parametrize("attack", ["pgd", "apgd", "square", "boundary", "hopskipjump"])
+@pytest.mark.parametrize(
+    "attack", ["pgd", "apgd", "square", "boundary", pytest.param("hopskipjump", marks=pytest.mark.slow)]
+)
 def test_no_attack_breaks_a_certificate_at_the_certified_radius(verifier, frozen, images, classes, attack):
     steps = {"square": 300, "boundary": 200, "hopskipjump": 3}.get(attack, 40)
     for index in range(0, 1000, 250):

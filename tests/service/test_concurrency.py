@@ -169,6 +169,7 @@ def test_explanations_and_health_are_answered_while_predictions_are_refused(impa
         assert impatient.get("/v2/health/ready").status_code == 200
 
 
+@pytest.mark.slow
 def test_large_requests_hold_no_place_that_a_small_one_could_have(impatient, three):
     with asking(impatient, [three] * 100, 2 * LEAST) as statuses:
         until(lambda: statuses[200], 60)

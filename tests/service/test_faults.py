@@ -234,7 +234,15 @@ FAULTS: list[Callable[[httpx.Client, int, Path], None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+# What a clock ends; api/test_attack.py has a worker that is killed, more quickly.
+SLOW = (attack_worker_is_killed, attack_worker_hangs)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, marks=pytest.mark.slow) if fault in SLOW else fault for fault in FAULTS],
+    ids=lambda fault: fault.__name__,
+)
 def test_nobody_else_notices_that(faulty, offline, fault):
     client, server, models = faulty
     with Askers(str(client.base_url), *offline) as askers:

@@ -52,7 +52,12 @@ def labels_of():
     return labels
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = ("pencil", "shadow", "squared paper")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_digits_are_recognised_on_photographs(kind, ten, labels_of):
     images, labels = ten[0][::4], ten[1][::4]
     seen = [one(photograph(image, kind, seed)).pixels for seed, image in enumerate(images)]

@@ -104,7 +104,8 @@ WITHOUT_PRIVILEGE = ["setpriv", "--bounding-set=-sys_nice"] if os.geteuid() == 0
 
 
 # That of 0 is in api/test_attack.py, with root's privilege.
-@pytest.mark.parametrize("added", [pytest.param(0, marks=pytest.mark.slow), 15])
+@pytest.mark.slow
+@pytest.mark.parametrize("added", [0, 15])
 def test_workers_have_at_least_the_niceness_of_their_service(three, added):
     own = min(os.nice(0) + added, 19)
     prefix = [*WITHOUT_PRIVILEGE, "nice", "-n", str(added)]

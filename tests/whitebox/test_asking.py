@@ -136,9 +136,10 @@ def test_what_certify_would_pass_over_is_refused(arguments, said):
 
 
 OWN_RADIUS = [("attack", FIVE, "--attack", "fgsm"), ("certify", THREE)]
+SLOW = [pytest.param(command, marks=pytest.mark.slow) for command in OWN_RADIUS]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *OWN_RADIUS], ids=lambda command: command[0])
+@pytest.mark.parametrize("command", [*COMMANDS, *SLOW], ids=lambda command: command[0])
 def test_a_service_is_asked_for_the_same_answer(client, command):
     served = whitebox(*command, "--url", client.base_url)
     assert served == whitebox(*command, WHITEBOX_CERTIFY_TIMEOUT_SECONDS="110")

@@ -90,11 +90,13 @@ def test_a_recipe_an_objective_and_a_data_source_of_a_plugin_train(answers, plac
     assert description["plugins"] == ["plugin.py"]
 
 
+@pytest.mark.slow
 def test_a_recipe_file_names_a_plugin_s_recipe_and_objective(answers, place):
     objective = Run(place / "other").description()["recipe"]["objective"]
     assert objective == {"kind": "SmoothedLabels", "smoothing": 0.3}
 
 
+@pytest.mark.slow
 def test_an_attack_of_a_plugin_runs_in_the_processes_of_the_evaluation_and_of_the_attack(answers, place):
     card = json.loads((place / "runs" / "smoothed" / "card.json").read_text())
     (attack,) = card["attacks"]
@@ -106,6 +108,7 @@ def test_an_attack_of_a_plugin_runs_in_the_processes_of_the_evaluation_and_of_th
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -37,6 +37,7 @@ def test_explanations_are_complete_at_every_level(client, digits):
         assert_complete(explanation)
 
 
+@pytest.mark.slow
 @pytest.mark.full_data
 def test_explanations_of_all_test_digits_are_complete(client, all_test_digits):
     parts = ["claims", "attribution"]

@@ -146,6 +146,7 @@ def test_an_unloaded_model_is_gone_until_it_is_loaded(running, models, three):
     assert answered_by(running, three, model="other") == "1"
 
 
+@pytest.mark.slow
 def test_reloads_cost_no_request_and_every_answer_is_one_models(running, models, digits):
     """While version 2 comes and goes, every answer is version 1's or version 2's, and says which."""
     images = digits[0][:8].tolist()
