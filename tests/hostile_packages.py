@@ -89,8 +89,8 @@ def slow_operators(into: onnx.GraphProto) -> None:
     """Puts hours of matrix products before the network, in a few hundred bytes."""
     into.initializer.append(numpy_helper.from_array(np.array([3000, 3000]), "size"))
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
-        helper.make_node("Expand", ["mean", "size"], ["m0"]),
+        helper.make_node("ReduceMean", ["image"], ["mean_ink"], keepdims=0),
+        helper.make_node("Expand", ["mean_ink", "size"], ["m0"]),
     ]
     nodes += [helper.make_node("MatMul", [f"m{n}", f"m{n}"], [f"m{n + 1}"]) for n in range(1000)]
     nodes += [
@@ -104,8 +104,8 @@ def huge_tensor(into: onnx.GraphProto) -> None:
     """Puts 160 GB before the network."""
     into.initializer.append(numpy_helper.from_array(np.array([200_000, 200_000]), "size"))
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
-        helper.make_node("Expand", ["mean", "size"], ["huge"]),
+        helper.make_node("ReduceMean", ["image"], ["mean_ink"], keepdims=0),
+        helper.make_node("Expand", ["mean_ink", "size"], ["huge"]),
         helper.make_node("ReduceMin", ["huge"], ["least"], keepdims=0),
         helper.make_node("Add", ["image", "least"], ["harmless"]),
     ]
@@ -126,7 +126,7 @@ def external_data(location: str) -> Callable[[onnx.GraphProto], None]:
 
 def another_networks_graph(directory: Path) -> None:
     """Makes the prediction one of another model, with another number of classes."""
-    other = PACKAGE.parents[1] / "mnist-10" / "3" / "predict.onnx"
+    other = PACKAGE.parents[1] / "mnist-10" / "4" / "predict.onnx"
     file("predict.onnx", other.read_bytes())(directory)
 
 

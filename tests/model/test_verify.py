@@ -190,7 +190,7 @@ def test_the_time_limit_of_an_image_ends_its_search(verifier, images, classes):
 @pytest.mark.full_data
 @pytest.mark.parametrize("digit", [426, 1141])
 def test_the_longer_attack_turns_digits_that_the_program_left_unknown(digit):
-    package = read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "5")
+    package = read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "6")
     verifier, digits = Verifier(WhiteBoxNetwork.from_package(package).freeze()), load_mnist("test", (3, 5))
     one = slice(digit, digit + 1)
     policy = SearchPolicy("milp", seconds=60.0)

@@ -43,7 +43,7 @@ def ten() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def labels_of():
-    session = onnxruntime.InferenceSession(ROOT / "artifacts" / "mnist-10" / "3" / "predict.onnx")
+    session = onnxruntime.InferenceSession(ROOT / "artifacts" / "mnist-10" / "4" / "predict.onnx")
 
     def labels(images):
         batch = np.stack(images).astype(np.float32)[:, None]

@@ -273,7 +273,7 @@ def test_attacks_are_those_of_the_service(open_page, client):
 def test_model_switch_asks_the_other_model(open_page, client):
     page = open_page("/#sample=3-0")
     wait_for_explanation(page)
-    page.get_by_label("Model", exact=True).select_option("mnist-10/3")
+    page.get_by_label("Model", exact=True).select_option("mnist-10/4")
     page.wait_for_function("document.querySelectorAll('.classes tbody tr').length === 10")
     wait_for_answer(page, "3")
     details = client.get("/v1/models/mnist-10").json()

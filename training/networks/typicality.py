@@ -1,9 +1,11 @@
 """Fitting the typicality of a network to its training images and calibrating it on held-out ones."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from model.frozen import Expanded, Inference
 from model.layers.semantic import l2_normalised
@@ -16,7 +18,9 @@ _STEPS = 10
 # The prototypes of so many training images are as good as those of all.
 _ENOUGH = 20_000
 # Any of the held-out scores, chosen blindly, calibrate as rightly as all.
-_MOST_IN_MANIFEST = 1000
+_MOST_IN_MANIFEST = 2000
+# How far a copy is turned (degrees), scaled, sheared (shares) and shifted (pixels), at most.
+_TURNED, _SCALED, _SHEARED, _SHIFTED = 10.0, 0.1, 0.15, 1.0
 
 
 class FittedTypicality(NamedTuple):
@@ -28,7 +32,7 @@ class FittedTypicality(NamedTuple):
 
     def manifest(self) -> dict[str, Any]:
         """Returns what a package's manifest says of it: `typicality`."""
-        random = torch.randperm(len(self.calibration), generator=torch.Generator().manual_seed(0))
+        random = torch.randperm(len(self.calibration), generator=Generator().manual_seed(0))
         kept = self.calibration[random[:_MOST_IN_MANIFEST]].sort().values
         return {
             "output": TYPICALITY_SCORE,
@@ -51,20 +55,21 @@ def fit_typicality(
     network: Expanded, train: Dataset, held_out: Dataset, config: TypicalityConfig, seed: int = 0
 ) -> FittedTypicality:
     """Returns the typicality of the training images and the scores of the held-out ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = Generator().manual_seed(seed)
     chosen = torch.randperm(len(train), generator=generator)[:_ENOUGH]
     bright = inferred(network, train.images[chosen]).bright
     pooling = config.pooling((bright.shape[2], bright.shape[3]))
-    vectors = l2_normalised(pooled_maps(bright, pooling), 1)
     classes, labels = train.classes[chosen], train.labels
     count = max(1, min(config.most_prototypes_per_class, config.most_prototypes // len(labels)))
-    prototypes = torch.cat(
-        [_prototypes(vectors[classes == index], count, generator) for index in range(len(labels))]
+    by_class = (
+        _directions(bright[classes == index], pooling, config.copies, generator)
+        for index in range(len(labels))
     )
+    prototypes = torch.cat([_prototypes(directions, count, generator) for directions in by_class])
     genuine = inferred(network, held_out.images)
     terms = Typicality(prototypes, Weights(1, 0), pooling).terms(genuine)
-    similarity, logit, ink = (_spread(term) for term in terms)
-    share = logit / config.logit_weight
+    similarity, margin, ink = (_spread(term) for term in terms)
+    share = margin / config.margin_weight
     weights = Weights(share / similarity, config.ink_weight * share / ink)
     typicality = Typicality(prototypes, weights, pooling)
     return FittedTypicality(
@@ -77,7 +82,26 @@ def _spread(term: Tensor) -> float:
     return max(float(term.nanmedian() - term.nanquantile(0.1)), 1e-6)
 
 
-def _prototypes(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _directions(bright: Tensor, pooling: int, copies: int, generator: Generator) -> Tensor:
+    """Returns the directions (copies * N, h * w) of bright maps (N, 1, H, W) and of moved ones."""
+    maps = (bright, *(_moved(bright, generator) for _ in range(copies - 1)))
+    return torch.cat([l2_normalised(pooled_maps(some, pooling), 1) for some in maps])
+
+
+def _moved(maps: Tensor, generator: Generator) -> Tensor:
+    """Returns the maps (N, 1, H, W), each turned, scaled, sheared and shifted at random, a little."""
+    count, _, height, width = maps.shape
+    turn, across, down, shear, right, below = 2 * torch.rand(6, count, generator=generator) - 1
+    cosine, sine = (math.radians(_TURNED) * turn).cos(), (math.radians(_TURNED) * turn).sin()
+    across, down = 1 + _SCALED * across, 1 + _SCALED * down
+    to_x = [cosine * across, _SHEARED * shear - sine * down, right * 2 * _SHIFTED / width]
+    to_y = [sine * across, cosine * down, below * 2 * _SHIFTED / height]
+    affine = torch.stack([torch.stack(row, dim=1) for row in (to_x, to_y)], dim=1)  # (N, 2, 3)
+    grid = F.affine_grid(affine, list(maps.shape), align_corners=False)  # (N, H, W, 2)
+    return F.grid_sample(maps, grid, align_corners=False)
+
+
+def _prototypes(vectors: Tensor, count: int, generator: Generator) -> Tensor:
     """Returns the directions of `count` cluster centres of one class (Lloyd 1982)."""
     count = min(count, len(vectors))
     centres = vectors[torch.randperm(len(vectors), generator=generator)[:count]].clone()

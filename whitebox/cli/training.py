@@ -144,7 +144,7 @@ def export(
 
     Reads the images that the network was trained on once more, to learn which images are typical of them.
 
-    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/5
+    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/6
     """
     with errors_in_one_line("export", plugin):
         from training.data import Place
