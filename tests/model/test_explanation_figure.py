@@ -9,6 +9,7 @@ from running import ROOT, sample_digits
 
 from model.explanation_figure import explanation_figure, explanation_sentence
 from model.package import read_package
+from model.package_directory import newest_package
 from service.inference.engine import Engine
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -67,7 +68,7 @@ def test_it_loads_nothing_from_elsewhere_and_escapes_labels(engine):
 
 
 def test_the_shape_that_is_named_adds_most_even_where_own_shapes_are_silent():
-    engine = Engine(read_package(ROOT / "artifacts" / "mnist-10-certified" / "7"))
+    engine = Engine(newest_package(ROOT / "artifacts", "mnist-10-certified"))
     for index in (0, 7, 300, 900):
         _, trace = explained(engine, index)
         named = re.findall(r"shape (\d+) adds (\S+)", explanation_sentence(trace, engine.labels))

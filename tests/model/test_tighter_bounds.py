@@ -10,7 +10,7 @@ from model.attacks.budget import Budget, margins
 from model.attacks.settings import AttackSettings
 from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
-from model.package import read_package
+from model.package_directory import newest_package
 from model.verification.interval_bounds import Interval
 from model.verification.lagrangian import LagrangianMarginProblem
 from model.verification.linear_bounds import LinearBounds
@@ -21,9 +21,7 @@ EPSILON = 0.3
 
 @pytest.fixture(scope="module")
 def certified():
-    return WhiteBoxNetwork.from_package(
-        read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "6")
-    ).freeze()
+    return WhiteBoxNetwork.from_package(newest_package(ROOT / "artifacts", "mnist-3v5-certified")).freeze()
 
 
 @pytest.fixture(scope="module")

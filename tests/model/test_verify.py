@@ -15,7 +15,8 @@ from model.attacks.budget import Budget
 from model.attacks.settings import AttackSettings
 from model.attacks.single import attack_image
 from model.network import WhiteBoxNetwork
-from model.package import PREDICT_GRAPH, read_package
+from model.package import PREDICT_GRAPH
+from model.package_directory import newest_package
 from model.verification.result import VerificationResult, monotone
 from model.verification.verify import SearchPolicy, Verifier
 from training.data import load_mnist
@@ -190,7 +191,7 @@ def test_the_time_limit_of_an_image_ends_its_search(verifier, images, classes):
 @pytest.mark.full_data
 @pytest.mark.parametrize("digit", [426, 1141])
 def test_the_longer_attack_turns_digits_that_the_program_left_unknown(digit):
-    package = read_package(ROOT / "artifacts" / "mnist-3v5-certified" / "6")
+    package = newest_package(ROOT / "artifacts", "mnist-3v5-certified")
     verifier, digits = Verifier(WhiteBoxNetwork.from_package(package).freeze()), load_mnist("test", (3, 5))
     one = slice(digit, digit + 1)
     policy = SearchPolicy("milp", seconds=60.0)

@@ -65,6 +65,7 @@ def overload(clock: Clock, limit: ConcurrencyLimit, rate: float, seconds: float)
     return latencies, offered
 
 
+@pytest.mark.slow
 @given(rate=st.floats(700, 20_000))
 def test_whatever_a_server_can_do_half_of_twice_that_is_answered_about_in_time(rate):
     with pytest.MonkeyPatch.context() as patch:

@@ -329,6 +329,7 @@ def test_settings_end_a_certificate_that_takes_too_long_with_what_is_proved_by_t
         until(is_cut_short, 120)
 
 
+@pytest.mark.slow  # a clock ends it
 def test_a_client_that_leaves_is_no_error_and_what_does_not_end_in_time_is_told_so(tmp_path, three):
     log = tmp_path / "log"
     settings = {"WHITEBOX_CERTIFY_WORKERS": "0", "WHITEBOX_SHUTDOWN_SECONDS": "1"}

@@ -14,6 +14,7 @@ from photos import KINDS, MNIST_FORM, on_paper, photograph
 from PIL import Image
 from running import ROOT, sample_digits
 
+from model.package_directory import newest_package
 from service.codecs.preprocessing import NotADigitError, is_blank, read_image_file
 
 MOST_PIXELS = 20_000_000
@@ -43,7 +44,9 @@ def ten() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def labels_of():
-    session = onnxruntime.InferenceSession(ROOT / "artifacts" / "mnist-10" / "4" / "predict.onnx")
+    session = onnxruntime.InferenceSession(
+        newest_package(ROOT / "artifacts", "mnist-10").directory / "predict.onnx"
+    )
 
     def labels(images):
         batch = np.stack(images).astype(np.float32)[:, None]

@@ -9,12 +9,14 @@ import pytest
 import torch
 from running import WHITEBOX
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from training.data import load_mnist
 from training.objectives import count_correct
 from training.recipes import PAPER, Noise
 from training.run import Run, RunError
 from training.train import add_noise, train
+from whitebox.cli import app
 
 COMMAND = [str(WHITEBOX), "train", "--sample", "--epochs", "2", "--seed", "7", "--out"]
 
@@ -83,7 +85,8 @@ def test_training_learns_from_real_digits(finished):
 
 def test_a_finished_run_is_not_trained_again(finished):
     before = finished.network.read_bytes()
-    finish(finished)
+    asked = CliRunner().invoke(app, [*COMMAND[1:], str(finished.directory)])
+    assert asked.exit_code == 0, asked.output
     assert finished.network.read_bytes() == before
 
 

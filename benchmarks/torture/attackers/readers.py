@@ -135,7 +135,7 @@ def _predict_bodies() -> Iterator[bytes]:
     file = base64.b64encode(next(_files())).decode()
     for body in (
         {"images": [lists]},
-        {"model": "mnist-3v5", "images": [lists, lists], "version": "4"},
+        {"model": "mnist-3v5", "images": [lists, lists], "version": "5"},
         {"images": [{"image": file}, lists], "split": False, "typicality_level": 0.05},
         {"images": [{"png": file}], "preprocess": True, "debug": "preprocessing"},
         {"images": [lists], "preprocess": True, "split": True},

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from running import PACKAGE, ROOT, running_server, until
 
-CERTIFIED = ROOT / "artifacts" / "mnist-3v5-certified" / "6"
+from model.package_directory import newest_package
+
+CERTIFIED = newest_package(ROOT / "artifacts", "mnist-3v5-certified").directory
 
 
 def put(package: Path, models: Path, name: str, version: str, **changes: object) -> Path:
