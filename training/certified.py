@@ -11,7 +11,7 @@ from training.data import Dataset
 from training.errors import TrainingError
 from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
 from training.networks.strided_cnn import StridedCnn
-from training.objectives import OBJECTIVES, Objective
+from training.objectives import OBJECTIVES, Adversarial, Objective
 
 _BATCH = 200
 
@@ -59,8 +59,7 @@ class Certified(Objective):
     def loss(
         self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator
     ) -> tuple[Tensor, Tensor]:
-        epsilon = self.epsilon * min(1.0, max(0.0, (done - self.warm_up) / self.ramp))
-        logits = worst_logits(network, images, classes, epsilon)
+        logits = worst_logits(network, images, classes, self.epsilon * self.grown(done))
         q = self.q * min(1.0, done / self.q_ramp)
         loss = generalised_cross_entropy(logits, classes, q)
         if self.salted_weight and done >= self.salted_from:
@@ -68,9 +67,37 @@ class Certified(Objective):
             loss = loss + self.salted_weight * F.cross_entropy(salted, classes)
         return loss, logits
 
+    def grown(self, done: float) -> float:
+        """Returns the share of epsilon that is trained for when a share of the training is done."""
+        return min(1.0, max(0.0, (done - self.warm_up) / self.ramp))
+
     def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         certain = count_certified(network, validation, self.measured_at)
         return {"validation_certified_accuracy": round(certain / len(validation), 6)}
+
+
+@OBJECTIVES.add_own
+@dataclass(frozen=True)
+class MtlIbp(Certified):
+    """A share of `Certified`'s loss and the rest of an attack's: MTL-IBP (De Palma et al. 2024, eq. 8).
+
+    What bounds prove falls with the share, what attacks leave rises. The attack is one step of the whole
+    epsilon from a random start (Wong et al. 2020).
+
+    Attributes:
+        bounded: The share of the bounds' loss, alpha; with 1 it is `Certified`.
+    """
+
+    bounded: float = 0.5
+
+    def loss(
+        self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        certain, logits = super().loss(network, images, classes, done, generator)
+        attack = Adversarial(self.epsilon, steps=1, step_size=self.epsilon)
+        moved = attack.attack(network, images, classes, self.grown(done), generator)
+        attacked = F.cross_entropy(network(moved), classes)
+        return self.bounded * certain + (1 - self.bounded) * attacked, logits
 
 
 def salt_and_pepper(images: Tensor, share: float, generator: Generator) -> Tensor:

@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from model.attacks.budget import margins
-from training.certified import Certified, generalised_cross_entropy, salt_and_pepper, worst_logits
+from training.certified import (
+    Certified,
+    MtlIbp,
+    generalised_cross_entropy,
+    salt_and_pepper,
+    worst_logits,
+)
 from training.data import load_mnist
 from training.errors import TrainingError
 
@@ -76,6 +82,18 @@ def test_from_its_share_of_the_training_on_salted_images_count_too(network, some
     read = network(salt_and_pepper(some.images, 0.1, torch.Generator().manual_seed(1)))
     more = 0.5 * torch.nn.functional.cross_entropy(read, some.classes)
     torch.testing.assert_close(loss(salted, 0.5), loss(plain, 0.5) + more)
+
+
+def test_an_attack_takes_the_rest_of_the_bounds_share(network, some):
+    def loss(objective):
+        return objective.loss(network, some.images, some.classes, 1.0, torch.Generator().manual_seed(1))[0]
+
+    bounds = Certified(0.305, 0.3)
+    mixed = {share: loss(MtlIbp(0.305, 0.3, bounded=share)) for share in (0.0, 0.25, 1.0)}
+    torch.testing.assert_close(mixed[1.0], loss(bounds))
+    torch.testing.assert_close(mixed[0.25], 0.75 * mixed[0.0] + 0.25 * mixed[1.0])
+    clean = torch.nn.functional.cross_entropy(network(some.images), some.classes)
+    assert clean < mixed[0.0]  # the attack raises the loss
 
 
 def test_another_network_is_refused(some):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from model.network import NetworkConfig
 from model.plugins import Registry
-from training.certified import Certified
+from training.certified import Certified, MtlIbp
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig, Component
 from training.networks.baselines import CnnConfig, LogisticConfig, ThresholdedCnnConfig
@@ -171,6 +171,18 @@ _STRIDED_CNNS = tuple(
     for size, filters, kernel_size, hidden in (("5k", 4, 3, 10), ("27k", 8, 5, 30), ("96k", 16, 5, 52))
 )
 
+# The same with an attack in the loss, an equal share of both (De Palma et al. 2024).
+_MTL_IBP = MtlIbp(epsilon=0.305, measured_at=0.3, warm_up=0.05, ramp=0.4)
+_ATTACKED_CNNS = tuple(
+    replace(
+        recipe,
+        name=recipe.name.replace("ibp", "mtl-ibp"),
+        title=recipe.title.replace("interval bounds", "interval bounds and an attack"),
+        objective=_MTL_IBP,
+    )
+    for recipe in _STRIDED_CNNS
+)
+
 _COMPONENTS: dict[Component, str] = {
     "two-step": "two-step layer",
     "convolution": "convolution",
@@ -232,6 +244,7 @@ RECIPES: Registry[Recipe] = Registry(
         ),
         *_BASELINES,
         *_STRIDED_CNNS,
+        *_ATTACKED_CNNS,
         *_ABLATIONS,
     ),
 )
