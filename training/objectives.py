@@ -45,6 +45,10 @@ class Objective(ABC):
         """Returns the objective for another radius; for those that have none, itself."""
         return self
 
+    def uses_native_loops(self, network: nn.Module) -> bool:
+        """Tells whether most of the time goes to the loops of training/native."""
+        return False
+
     def numbers(self, network: nn.Module, validation: Dataset, done: float) -> dict[str, float]:
         """Returns what an epoch's line in metrics.jsonl holds besides loss and accuracy."""
         return {}

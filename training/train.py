@@ -10,7 +10,7 @@ same numbers: all randomness of an epoch comes from the seed and the epoch's num
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from model.layers.multi_step import MultiStepLayer
 from model.layers.two_step import TwoStepLayer
 from model.package import write_atomically
+from training import native
 from training.data import DATA_SOURCES, Dataset, DataSource, usual_epsilon
 from training.device import DeviceChoice, find_device
 from training.networks.architectures import Network, build
@@ -84,7 +85,7 @@ def _train_on(
     optimizer = torch.optim.Adam(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs_done = _restore(network, optimizer, run)
     steps = _steps_of_an_epoch(recipe, dataset)
-    with progress_bar(quiet) as progress, _threads(recipe, dataset):
+    with progress_bar(quiet) as progress, _threads(recipe, network, dataset):
         task = progress.add_task("", total=recipe.epochs * steps, completed=epochs_done * steps, numbers="")
         for epoch in range(epochs_done, recipe.epochs):
             metrics = _Epoch(epoch + 1)
@@ -113,12 +114,13 @@ def _groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _threads(recipe: Recipe, dataset: Dataset) -> Iterator[None]:
+def _threads(recipe: Recipe, network: Network, dataset: Dataset) -> Iterator[None]:
     before = torch.get_num_threads()
     if recipe.batch_size * dataset.images[0].numel() < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
-        yield
+        with native.threads_apart() if recipe.objective.uses_native_loops(network) else nullcontext():
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -111,3 +111,22 @@ def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native.library.__wrapped__() is None
     assert not list(tmp_path.rglob("*.so"))
+
+
+@pytest.mark.skipif(native.library() is None, reason="needs a C compiler")
+def test_the_loops_compute_the_same_with_threads_of_their_own():
+    network = WhiteBoxNetwork(SMALL)
+    digits = load_mnist("train", SMALL.labels, sample=True).first(60)
+
+    def gradients() -> list[torch.Tensor]:
+        logits = worst_logits(network, digits.images, digits.classes, 0.2)
+        loss = generalised_cross_entropy(logits, digits.classes, 0.5)
+        return list(torch.autograd.grad(loss, list(network.parameters())))
+
+    before, expected = torch.get_num_threads(), gradients()
+    with native.threads_apart():
+        assert torch.get_num_threads() == 1
+        found = gradients()
+    assert torch.get_num_threads() == before
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
