@@ -59,6 +59,9 @@ def _health_asked(url: str) -> Iterator[list[float]]:
     ends, ends_there = Pipe()
     with ProcessPoolExecutor(1) as pool:
         asking = pool.submit(_slowest_health, url, ends_there)
+        while not ends.poll(_PAUSE):
+            if asking.done():
+                asking.result()  # raises what ended it
         ends.recv()
         try:
             yield waits

@@ -2,8 +2,9 @@
 
     whitebox inside artifacts/mnist-3v5/5 --out docs/results/cards/mnist-3v5.inside.json
 
-The learned numbers are all there (bases, poses, rows); with them, what each layer makes of some digits
-and the smallest change of each of these digits that the Boundary attack finds.
+The learned numbers are all there (bases, poses, rows); with them, what each layer makes of some digits,
+the smallest change of each of these digits that the Boundary attack finds, and images that fall within
+epsilon.
 """
 
 import math
@@ -28,6 +29,7 @@ _DECIMALS = 4
 _CURVE_POINTS = 201
 _RIGHT_DIGITS = 8  # shared among the classes, at least one each
 _CLAIMS = 2  # the answer and the runner-up
+_FALLEN, _ATTACKED_AT_ONCE = 20, 100
 BOUNDARY_STEPS = ATTACKS["boundary"].steps
 
 
@@ -47,7 +49,11 @@ def initial_network(network: WhiteBoxNetwork, training: dict[str, Any]) -> White
 
 
 def introspect(
-    network: WhiteBoxNetwork, initial: WhiteBoxNetwork, dataset: Dataset, boundary_steps: int = BOUNDARY_STEPS
+    network: WhiteBoxNetwork,
+    initial: WhiteBoxNetwork,
+    dataset: Dataset,
+    epsilon: float,
+    boundary_steps: int = BOUNDARY_STEPS,
 ) -> dict[str, Any]:
     """Returns all that the figures of a network need, rounded to four digits.
 
@@ -55,6 +61,7 @@ def introspect(
         network: The trained network.
         initial: The same network before its training.
         dataset: Some images are chosen: the first ones that are classified right, and the first that is not.
+        epsilon: Radius of the L-inf ball in which images are to fall.
         boundary_steps: Of the attack that looks for the smallest change.
     """
     frozen = network.freeze().eval()
@@ -77,6 +84,7 @@ def introspect(
         "rows": _numbers(network.logical.base * network.logical.live),
         "boundary": boundary.to_dict(),
         "digits": _layer_outputs(frozen, dataset, boundary),
+        "fallen": {"epsilon": epsilon, "images": _fallen(frozen, dataset, epsilon)},
     }
 
 
@@ -116,7 +124,9 @@ def _layer_outputs(
     ]
     attacked = right[chosen]
     found = _minimal_adversarials(network, images[attacked], classes[attacked], dataset, boundary)
-    for digit, mistake in zip([d for d, hit in zip(seen, attacked, strict=True) if hit], found, strict=True):
+    mistakes = _mistakes(network, images[attacked], found, dataset)
+    hit = [digit for digit, was_right in zip(seen, attacked, strict=True) if was_right]
+    for digit, mistake in zip(hit, mistakes, strict=True):
         digit["nearest_mistake"] = mistake
     return seen
 
@@ -149,14 +159,37 @@ def _claims(trace: Trace, n: int, labels: tuple[Label, ...]) -> list[dict[str, A
 
 def _minimal_adversarials(
     network: FrozenNetwork, images: Tensor, classes: Tensor, dataset: Dataset, settings: AttackSettings
-) -> list[dict[str, Any]]:
+) -> Tensor:
     """Returns for each image the nearest one that the attack found in another class."""
     starts = _nearest_of_another_class(network, images, classes, dataset)
     target = registry.Target(network, images, classes, lambda _images, _classes: starts)
-    found = registry.run(target, settings)
-    answers = network(found).argmax(dim=1)
+    return registry.run(target, settings)
+
+
+def _fallen(network: FrozenNetwork, dataset: Dataset, epsilon: float) -> list[dict[str, Any]]:
+    """Returns the first images that are right, and wrong after projected gradient descent."""
+    settings = AttackSettings("pgd", "linf", epsilon=epsilon, steps=100)
+    fallen: list[dict[str, Any]] = []
+    pieces = zip(*(each.split(_ATTACKED_AT_ONCE) for each in (dataset.images, dataset.classes)), strict=True)
+    for some, truth in pieces:
+        right = network(some).argmax(dim=1) == truth
+        images, classes = some[right], truth[right]
+        found = registry.run(registry.Target(network, images, classes), settings)
+        fell = network(found).argmax(dim=1) != classes
+        mistakes = _mistakes(network, images[fell], found[fell], dataset)
+        for image, index, mistake in zip(images[fell], classes[fell].tolist(), mistakes, strict=True):
+            fallen.append({"label": dataset.labels[index], "image": _numbers(image[0]), "mistake": mistake})
+        if len(fallen) >= _FALLEN:
+            break
+    return fallen[:_FALLEN]
+
+
+def _mistakes(
+    network: FrozenNetwork, images: Tensor, found: Tensor, dataset: Dataset
+) -> list[dict[str, Any]]:
+    """Returns what became of images (N, 1, H, W), and how far it is from them."""
     mistakes = []
-    for image, other, answer in zip(images, found, answers.tolist(), strict=True):
+    for image, other, answer in zip(images, found, network(found).argmax(dim=1).tolist(), strict=True):
         apart = distance(image, other)
         mistakes.append(
             {

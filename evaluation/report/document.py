@@ -31,6 +31,7 @@ _SECTIONS = (
     network_figures.logical_rows,
     network_figures.layers,
     network_figures.nearest_mistakes,
+    network_figures.fallen,
     accuracy_figures.learning,
     tables.training_log,
     provenance.provenance,

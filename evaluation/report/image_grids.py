@@ -118,21 +118,21 @@ def explanation(data: Any, source: str) -> bytes:  # noqa: ANN401
     return figure.replace("<defs>", f"<metadata>{source}</metadata><defs>", 1).encode()
 
 
-def nearest_mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws images above what was changed and the mistake that came of it; data: {"digits"}."""
-    digits = data["digits"]
-    images = [np.asarray(digit["image"]) for digit in digits]
-    found = [np.asarray(digit["nearest_mistake"]["image"]) for digit in digits]
+def mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
+    """Draws images above what was changed and the mistake that came of it; data: {"images"}."""
+    drawn = data["images"]
+    images = [np.asarray(each["image"]) for each in drawn]
+    found = [np.asarray(each["mistake"]["image"]) for each in drawn]
     changes = [0.5 + 0.5 * (after - before) for before, after in zip(images, found, strict=True)]
     columns = [
-        f"{digit['label']} → {digit['nearest_mistake']['label']}\nL2 {digit['nearest_mistake']['l2']:.2f}\n"
-        f"L∞ {digit['nearest_mistake']['linf']:.2f}"
-        for digit in digits
+        f"{each['label']} → {each['mistake']['label']}\nL2 {each['mistake']['l2']:.2f}\n"
+        f"L∞ {each['mistake']['linf']:.2f}"
+        for each in drawn
     ]
     return _image_grid(
         [images, changes, found],
         source,
-        scale=_scale(len(digits), len(images[0]), largest=3),
+        scale=_scale(len(drawn), len(images[0]), largest=3),
         row_labels=["image", "change", "mistake"],
         column_labels=columns,
     )

@@ -145,10 +145,23 @@ def nearest_mistakes(cards: Cards) -> Section:
         words,
         "mistakes",
         lambda introspection: {
-            "digits": [digit for digit in introspection["digits"] if "nearest_mistake" in digit]
+            "images": [
+                {**digit, "mistake": digit["nearest_mistake"]}
+                for digit in introspection["digits"]
+                if "nearest_mistake" in digit
+            ]
         },
-        image_grids.nearest_mistakes,
+        image_grids.mistakes,
     )
+
+
+def fallen(cards: Cards) -> Section:
+    """Images that an attack turns within the radius of the tables."""
+    words = (
+        "The first test images that are read right, and wrong after projected gradient descent (100 steps) "
+        "within the radius that the network is measured at. Would a person still read them?"
+    )
+    return _each(cards, "Images that fall", words, "fallen", lambda one: one["fallen"], image_grids.mistakes)
 
 
 def _each(

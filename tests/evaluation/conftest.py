@@ -37,9 +37,9 @@ def insides(network, package):
     all_digits = load_mnist("test", ten.config.labels, sample=True)
     return {
         "mnist-3v5": introspect(
-            network, initial_network(network, package.manifest.training), digits, FEW_STEPS
+            network, initial_network(network, package.manifest.training), digits, 0.3, FEW_STEPS
         ),
-        "mnist-10": introspect(ten, ten, all_digits, FEW_STEPS),
+        "mnist-10": introspect(ten, ten, all_digits, 0.3, FEW_STEPS),
     }
 
 

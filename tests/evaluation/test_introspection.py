@@ -23,7 +23,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def read_out(network, package, sample):
-    return introspect(network, initial_network(network, package.manifest.training), sample, FEW_STEPS)
+    return introspect(network, initial_network(network, package.manifest.training), sample, 0.3, FEW_STEPS)
 
 
 def test_all_learned_numbers_can_be_read_back(read_out, network, frozen, sample):
@@ -83,6 +83,18 @@ def test_nearest_mistakes_are_mistakes_and_as_far_as_they_say(read_out, frozen, 
         # Nearer than any digit of the other class that is taken for one.
         others = sample.images[sample.classes != (3, 5).index(digit["label"])]
         assert digit["nearest_mistake"]["l2"] < (others - original).flatten(1).norm(dim=1).min()
+
+
+def test_images_that_fall_were_right_and_are_wrong_within_epsilon(read_out, frozen):
+    assert read_out["fallen"]["epsilon"] == 0.3
+    fallen = read_out["fallen"]["images"]
+    assert 0 < len(fallen) <= 20
+    for each in fallen:
+        before, after = (torch.tensor(image) for image in (each["image"], each["mistake"]["image"]))
+        answers = frozen(torch.stack([before, after])[:, None]).argmax(dim=1).tolist()
+        assert [(3, 5)[answer] for answer in answers] == [each["label"], each["mistake"]["label"]]
+        assert each["label"] != each["mistake"]["label"]
+        assert (after - before).abs().max() <= 0.3 + 2e-4  # rounded to four digits
 
 
 def test_the_start_of_a_recipe_with_values_of_its_own_has_them(network):

@@ -195,13 +195,15 @@ def inside(
     """
     with errors_in_one_line("inside", plugin):
         from evaluation.introspection import initial_network, introspect
-        from training.data import Place, load_recorded
+        from training.data import Place, load_recorded, usual_epsilon
 
         name, network = _load(target)
-        initial = initial_network(network, _training_of(target))
+        training = _training_of(target)
+        initial = initial_network(network, training)
         place = Place(data, data_dir, sample)
-        dataset = load_recorded(_training_of(target), network.config.labels, "test", place)
-        numbers = {"model": name, **introspect(network, initial, dataset, boundary_steps)}
+        dataset = load_recorded(training, network.config.labels, "test", place)
+        epsilon = usual_epsilon(training)
+        numbers = {"model": name, **introspect(network, initial, dataset, epsilon, boundary_steps)}
     _write(out, json.dumps(numbers, separators=(",", ":")))
     if as_json:
         print_json({"model": name, "out": str(out)})
