@@ -173,6 +173,8 @@ def _fallen(network: FrozenNetwork, dataset: Dataset, epsilon: float) -> list[di
     pieces = zip(*(each.split(_ATTACKED_AT_ONCE) for each in (dataset.images, dataset.classes)), strict=True)
     for some, truth in pieces:
         right = network(some).argmax(dim=1) == truth
+        if not right.any():
+            continue
         images, classes = some[right], truth[right]
         found = registry.run(registry.Target(network, images, classes), settings)
         fell = network(found).argmax(dim=1) != classes
