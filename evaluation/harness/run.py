@@ -11,6 +11,7 @@ from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness.card import card_results
 from evaluation.harness.measurements import Measurement, Measurements
 from evaluation.harness.plan import Plan, plan_suite
+from evaluation.harness.robustbench import robustbench_fields
 from evaluation.harness.shard import Job, ShardResult
 from evaluation.harness.shard_cache import ShardCache
 from evaluation.harness.suite import Suite, cost
@@ -69,7 +70,7 @@ _Results = dict[str, dict[int, ShardResult]]
 def _card(model: EvaluatedModel, dataset: Dataset, plan: Plan, results: _Results) -> dict[str, Any]:
     """Returns the card but for what depends on the machine's speed."""
     further_checks = [plan.agreement] if plan.agreement else []
-    return {
+    card = {
         **model.head(),
         "code": code_versions(),
         "data": dataset.origin(),
@@ -78,6 +79,8 @@ def _card(model: EvaluatedModel, dataset: Dataset, plan: Plan, results: _Results
         "trust_certificates": plan.suite.trust_certificates,
         **card_results(_measurements(plan, results), len(model.labels), further_checks),
     }
+    fields = robustbench_fields(card)
+    return card if fields is None else {**card, "robustbench": fields}
 
 
 def _results(

@@ -34,6 +34,7 @@ _SECTIONS = (
     network_figures.fallen,
     accuracy_figures.learning,
     tables.training_log,
+    provenance.robustbench,
     provenance.provenance,
 )
 # They compare the project's own networks with what was asked of these.

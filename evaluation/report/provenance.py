@@ -40,6 +40,20 @@ def provenance(cards: Cards) -> Section:
     )
 
 
+def robustbench(cards: Cards) -> Section:
+    """The networks that AutoAttack was run on, as RobustBench lists its own."""
+    shown = [card["robustbench"] for card in cards.models.values() if "robustbench" in card]
+    if not shown:
+        return Section("In RobustBench's fields", [no_cards(cards)])
+    fields = list(shown[0])
+    rows = [[plain(card[field]) for field in fields] for card in shown]
+    words = (
+        "For [RobustBench](https://robustbench.github.io), which lists no MNIST: AutoAttack's standard set "
+        "alone. The tables above count every attack."
+    )
+    return Section("In RobustBench's fields", [words, table(fields, rows, words=fields)])
+
+
 def _measured_by(cards: Cards, name: str) -> list[str]:
     """Returns the commands: of the evaluation, and of each limit that the exact stage was given."""
     radii: dict[float, list[float]] = {}

@@ -13,6 +13,7 @@ from torch import nn
 from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness import evaluate
 from evaluation.harness.plan import Plan, plan_suite
+from evaluation.harness.robustbench import robustbench_fields
 from evaluation.harness.suite import rows
 from evaluation.harness.workers import in_processes
 from training.data import load_mnist
@@ -45,6 +46,17 @@ def test_card_has_every_part(whole):
     assert {point["epsilon"] for point in card["accuracy_by_epsilon"][0]["points"]} == {0.0, 0.1, 0.3}
     assert 0 < card["reliability"]["precision_at_80_recall"] <= 1
     assert len(card["checks"]) == 10
+
+
+def test_a_card_says_what_robustbench_would_list(whole):
+    card, _ = whole
+    fields, auto = card["robustbench"], card["attacks"][-1]
+    assert auto["name"] == "auto"
+    assert float(fields["clean_acc"]) == pytest.approx(100 * card["clean"]["accuracy"], abs=0.01)
+    assert float(fields["autoattack_acc"]) == pytest.approx(100 * auto["robust_accuracy"], abs=0.01)
+    assert (fields["threat_model"], fields["eps"], fields["additional_data"]) == ("Linf", "0.3", False)
+    some = {**card, "attacks": [{**auto, "count": 11}]}
+    assert robustbench_fields(some) is None  # AutoAttack did not see every image
 
 
 def test_worst_case_is_below_every_attack_and_above_the_certificate(whole):
