@@ -104,6 +104,11 @@ def test_a_package_without_prototypes_has_no_bounds(scored, tmp_path):
     assert Typicality.from_package(changed(scored.package, tmp_path)) is None
 
 
+def test_prototypes_of_the_score_before_are_served_and_bound_nothing(scored, tmp_path):
+    older = {PROTOTYPES: save({"prototypes": torch.ones(7, 9, 9) / 9})}
+    assert Typicality.from_package(changed(scored.package, tmp_path, **older)) is None
+
+
 @pytest.mark.parametrize(
     "content",
     [
