@@ -55,6 +55,7 @@ def attack_image(
             image,
             torch.tensor([true_class]),
             lambda _images, _classes: shape_of_another_class(network, true_class),
+            white_box=network,
         )
         reason = _run(target, settings)
     best = model.best

@@ -48,8 +48,11 @@ _SHORT_ATTACK: Attacks = (
     ("pgd", 40, 3),
 )
 # Before the mixed-integer program, which takes longest where there is a counterexample that it does not find.
+# Together they find all that the evaluation's suite finds but for one digit in fifty.
 _LONG_ATTACK: Attacks = (
-    ("square", 1000, 1),
+    ("movable", 60, 2),
+    ("bpda", 100, 2),
+    ("square", 5000, 1),
     ("pgd", 40, 20),
 )
 _SHARE_OF_LONG_ATTACK = 0.25
