@@ -39,6 +39,28 @@ def card_results(measurements: Measurements, classes: int, further_checks: list[
     return card
 
 
+def robustbench_fields(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns what RobustBench (Croce et al. 2021) would list of a network.
+
+    Accuracies are percentages as text, as there; link, authors and venue are for whoever publishes it. None
+    where AutoAttack did not run on every image.
+    """
+    whole = [row for row in card["attacks"] if row["name"] == AUTO and row["count"] == card["data"]["count"]]
+    if not whole:
+        return None
+    return {
+        "name": card["model"],
+        "dataset": card["data"]["source"].partition(",")[0].lower(),
+        "threat_model": "Linf",
+        "eps": f"{whole[0]['settings']['epsilon']:g}",
+        "architecture": f"{card['title']}, {card['num_parameters']:,} parameters",
+        "clean_acc": f"{100 * card['clean']['accuracy']:.2f}",
+        "autoattack_acc": f"{100 * whole[0]['robust_accuracy']:.2f}",
+        "additional_data": False,
+        "number_forward_passes": 1,
+    }
+
+
 def _row(one: Measurement) -> dict[str, Any]:
     assert isinstance(one.entry, Attack)
     row = _counted(one.entry.name, one.entry.settings.to_dict(), one.withstood, one.seconds)

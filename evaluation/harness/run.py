@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.evaluated_model import EvaluatedModel
-from evaluation.harness.card import card_results
+from evaluation.harness.card import card_results, robustbench_fields
 from evaluation.harness.measurements import Measurement, Measurements
 from evaluation.harness.plan import Plan, plan_suite
-from evaluation.harness.robustbench import robustbench_fields
 from evaluation.harness.shard import Job, ShardResult
 from evaluation.harness.shard_cache import ShardCache
 from evaluation.harness.suite import Suite, cost

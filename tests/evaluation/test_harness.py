@@ -12,8 +12,8 @@ from torch import nn
 
 from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness import evaluate
+from evaluation.harness.card import robustbench_fields
 from evaluation.harness.plan import Plan, plan_suite
-from evaluation.harness.robustbench import robustbench_fields
 from evaluation.harness.suite import rows
 from evaluation.harness.workers import in_processes
 from training.data import load_mnist
