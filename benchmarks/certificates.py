@@ -33,14 +33,18 @@ from benchmarks.certified_digits import (
     at_fixed_epsilons,
     by_later_stages,
 )
-from benchmarks.measuring import save, show
+from benchmarks.measuring import ROOT, save, show
 from model.attacks import catalogue, registry
 from model.attacks.ball import Ball
 from model.attacks.registry import autoattack_members
 from model.attacks.settings import AttackSettings
 from model.attacks.unsaturated import Unsaturated
+from model.package_directory import newest_package
 
-MODELS = ("mnist-3v5/5", "mnist-3v5-certified/6", "mnist-10-certified/7")
+MODELS = tuple(
+    f"{name}/{newest_package(ROOT / 'artifacts', name).version}"
+    for name in ("mnist-3v5", "mnist-3v5-certified", "mnist-10-certified")
+)
 # Nothing withstands this: a grey image lies in every ball.
 CONTROL_EPSILON = 0.6
 

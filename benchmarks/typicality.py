@@ -7,8 +7,10 @@ all is chosen. Fashion-MNIST is Debian's dataset-fashion-mnist.
 """
 
 import gzip
+import itertools
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +23,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measuring import ROOT, save, show
 from model.package import PREDICT_GRAPH, ModelPackage, read_package
+from model.package_directory import newest_package
+from service.codecs.preprocessing import HandwrittenDigit, NotADigitError, picture_of
 from service.inference.engine import Engine, Images
 from training.data.mnist import load_mnist
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-PACKAGES = ("mnist-3v5/5", "mnist-3v5-certified/6", "mnist-10/4", "mnist-10-certified/7")
+MODELS = ("mnist-3v5", "mnist-3v5-certified", "mnist-10", "mnist-10-certified")
 LEVEL, SOME = 0.01, 2000
 # matplotlib brings them; O, S and others that look like a digit are left out.
 _FONTS = (
-    *(
-        "DejaVuSans.ttf",
-        "DejaVuSans-Bold.ttf",
-        "DejaVuSans-Oblique.ttf",
-        "DejaVuSansMono.ttf",
-        "DejaVuSerif.ttf",
-    ),
-    *(
-        "DejaVuSerif-Italic.ttf",
-        "STIXGeneral.ttf",
-        "STIXGeneralItalic.ttf",
-        "cmr10.ttf",
-        "cmss10.ttf",
-        "cmtt10.ttf",
-    ),
+    *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSansMono.ttf"),
+    *("DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf"),
+    *("cmr10.ttf", "cmss10.ttf", "cmtt10.ttf"),
 )
 _SIGNS = "ACDEFHJKLMNPQRTUVWXYabdefghjkmnpqrtuvwxy&@#?%+=<>"
 _PAIRS = {1: 1000, 16: 100}
@@ -53,14 +45,20 @@ def main(arguments: list[str]) -> None:
     """Prints a table and writes benchmarks/results/typicality.json."""
     test = "--test" in arguments
     names = [name for name in arguments if name != "--test"]
-    packages = [read_package(ROOT / "artifacts" / name) for name in names or PACKAGES]
-    rows = [_row(package, test) for package in packages]
+    rows = [_row(package, test) for package in chosen_packages(names)]
     show(
         f"Untypical at {LEVEL:.0%} (AUROC)",
         _COLUMNS,
         [[row.get(name, "") for name in _COLUMNS] for row in rows],
     )
     save("typicality" if test else "typicality_validation", {"level": LEVEL, "packages": rows})
+
+
+def chosen_packages(names: list[str]) -> list[ModelPackage]:
+    """Returns the shipped packages of these NAME/VERSION, or the newest of all models that know digits."""
+    if names:
+        return [read_package(ROOT / "artifacts" / name) for name in names]
+    return [newest_package(ROOT / "artifacts", name) for name in MODELS]
 
 
 _COLUMNS = [
@@ -115,27 +113,15 @@ def clothes(file: str) -> Images:
 
 
 def letters() -> Images:
-    """Returns printed letters and signs that are no digits, in MNIST's form: (N, 28, 28)."""
-    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
-    return np.stack(
-        [_letter(ImageFont.truetype(fonts / name, 80), sign) for name in _FONTS for sign in _SIGNS]
-    )
-
-
-def _letter(font: ImageFont.FreeTypeFont, sign: str) -> Images:
-    """Draws one, 20 pixels long, its centre of mass in the middle of 28 x 28."""
-    page = Image.new("L", (160, 160))
-    ImageDraw.Draw(page).text((40, 30), sign, 255, font=font)
-    drawn = page.crop(page.getbbox())
-    scale = 20 / max(drawn.size)
-    drawn = drawn.resize((max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale))))
-    ink = np.asarray(drawn, np.float32) / 255
-    height, width = ink.shape
-    down, right = (ink.sum(axis=1 - axis) @ np.arange(ink.shape[axis]) / ink.sum() for axis in (0, 1))
-    top, left = np.clip(round(13.5 - down), 0, 28 - height), np.clip(round(13.5 - right), 0, 28 - width)
-    image = np.zeros((28, 28), np.float32)
-    image[top : top + height, left : left + width] = ink
-    return image
+    """Returns printed letters and signs that are no digits, as the service brings files of them into form."""
+    fonts, form = Path(matplotlib.get_data_path(), "fonts", "ttf"), HandwrittenDigit(28, 28, box=20)
+    found = []
+    for name, sign in itertools.product(_FONTS, _SIGNS):
+        page = Image.new("L", (160, 160), 255)
+        ImageDraw.Draw(page).text((40, 30), sign, 0, font=ImageFont.truetype(fonts / name, 80))
+        with suppress(NotADigitError):  # a sign of two parts is refused, and not answered
+            found.append(form.one(picture_of(page)).pixels)
+    return np.stack(found)
 
 
 def _auroc(genuine: np.ndarray, others: np.ndarray) -> float:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import ROOT, save, show
-from benchmarks.typicality import PACKAGES, clothes
+from benchmarks.measuring import save, show
+from benchmarks.typicality import chosen_packages, clothes
 from model.conformal import p_values, typical_between
 from model.frozen import FrozenNetwork
 from model.network import WhiteBoxNetwork
-from model.package import ModelPackage, read_package
+from model.package import ModelPackage
 from model.typicality import Typicality
 from model.verification.interval_bounds import IntervalBounds
 from model.verification.typicality_bounds import TypicalityBounds
@@ -89,8 +89,7 @@ def main(names: list[str]) -> None:
     """Prints a table and writes benchmarks/results/typicality_proofs.json."""
     torch.set_num_threads(1)
     rows = []
-    for name in names or PACKAGES:
-        scored = Scored.of(read_package(ROOT / "artifacts" / name))
+    for scored in map(Scored.of, chosen_packages(names)):
         for kind, images in _images(scored.package).items():
             rows += [_row(scored, kind, images, epsilon) for epsilon in EPSILONS]
     table = [[row[name] for name in _COLUMNS] for row in rows]

@@ -115,6 +115,7 @@ def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
     found = tmp_path / "found.png"
     five = ROOT / "examples" / "five.png"
     attacked = CliRunner().invoke(app, ["attack", str(five), "--label", "5", "--save", str(found), "--json"])
+    assert attacked.exit_code == 0, attacked.output
     answer = json.loads(attacked.stdout)
     assert (answer["success"], answer["original"]["label"], answer["adversarial"]["label"]) == (True, 5, 3)
     assert found.read_bytes().startswith(b"\x89PNG")

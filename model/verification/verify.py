@@ -48,7 +48,7 @@ _SHORT_ATTACK: Attacks = (
     ("pgd", 40, 3),
 )
 # Before the mixed-integer program, which takes longest where there is a counterexample that it does not find.
-# Together they find all that the evaluation's suite finds but for one digit in fifty.
+# Of 29 test digits that the evaluation's suite turns and a weaker attack here had left open, they turn 25.
 _LONG_ATTACK: Attacks = (
     ("movable", 60, 2),
     ("bpda", 100, 2),
