@@ -86,15 +86,15 @@ bench-peers: .venv/dev.stamp ## The same beside KServe, MLServer, LitServe and B
 # Each trains and measures on the whole test set; killed, it goes on where it was. Cards go to docs/results/cards.
 results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everything on the shipped model
 	$(call SEEDS,paper,mnist-3v5-seed,0 1 2 3 4)
-	$(call CARD,artifacts/mnist-3v5/5,mnist-3v5)
+	$(call CARD,artifacts/mnist-3v5/6,mnist-3v5)
 
 results-3v5-certified: .venv/dev.stamp ## The same of the certified recipe
 	$(call SEEDS,certified,mnist-3v5-certified-seed,0 1 2 3 4)
-	$(call CARD,artifacts/mnist-3v5-certified/6,mnist-3v5-certified,--trust-certificates)
+	$(call CARD,artifacts/mnist-3v5-certified/7,mnist-3v5-certified,--trust-certificates)
 
 results-10: .venv/dev.stamp ## Ten digits, the paper's recipe
 	$(call SEEDS,paper-10,mnist-10-seed,0 1 2 3 4)
-	$(call CARD,artifacts/mnist-10/4,mnist-10,--quick)
+	$(call CARD,artifacts/mnist-10/5,mnist-10,--quick)
 
 results-10-certified: .venv/dev.stamp ## Ten digits, the certified recipe
 	$(call SEEDS,certified-10,mnist-10-certified-seed,0 1)
@@ -102,7 +102,7 @@ results-10-certified: .venv/dev.stamp ## Ten digits, the certified recipe
 		$(BIN)/whitebox certify runs/certified-10-$$seed --epsilon 0.1 --epsilon 0.2 --epsilon 0.3 \
 			--out $(CARDS)/mnist-10-certified-seed-$$seed.json || exit 1; \
 	done
-	$(call CARD,artifacts/mnist-10-certified/7,mnist-10-certified,--trust-certificates)
+	$(call CARD,artifacts/mnist-10-certified/8,mnist-10-certified,--trust-certificates)
 
 results-compared: .venv/dev.stamp ## Baselines and ablations
 	for recipe in logistic cnn cnn-thresholded cnn-adversarial \

@@ -1,6 +1,6 @@
 """What is inside a white-box network, as plain numbers that figures are drawn from.
 
-    whitebox inside artifacts/mnist-3v5/5 --out docs/results/cards/mnist-3v5.inside.json
+    whitebox inside artifacts/mnist-3v5/6 --out docs/results/cards/mnist-3v5.inside.json
 
 The learned numbers are all there (bases, poses, rows); with them, what each layer makes of some digits,
 the smallest change of each of these digits that the Boundary attack finds, and images that fall within

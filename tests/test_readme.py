@@ -125,7 +125,7 @@ def test_attack_on_the_command_line_saves_what_fools_predict(tmp_path):
     ("arguments", "complaint"),
     [
         (["train", "--recipe", "magic", "--sample"], "There is no recipe 'magic'. Recipes: paper, "),
-        (["evaluate", "artifacts/mnist-3v5/5", "--sample", "--attack", "x"], "There is no attack 'x'"),
+        (["evaluate", "artifacts/mnist-3v5/6", "--sample", "--attack", "x"], "There is no attack 'x'"),
         (["evaluate", "nowhere"], "nowhere holds no run"),
         (["train", "--data-dir", "nowhere"], "--sample"),
         (["attack", "examples/five.png", "--label", "12"], "not 12"),

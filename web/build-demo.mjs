@@ -1,7 +1,7 @@
 // Builds the page without a server, for any static host: node build-demo.mjs ../artifacts ../build/demo
 import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { bundle, modules, writeDocument, writeLicences } from "./building.mjs";
+import { bundle, modules, SAMPLES, writeDocument, writeLicences } from "./building.mjs";
 
 const [artifacts, out] = process.argv.slice(2);
 if (!out) throw new Error("usage: node build-demo.mjs PACKAGES DIRECTORY");
@@ -20,6 +20,7 @@ const copied = {
 };
 for (const [from, to] of Object.entries(copied)) await cp(`${modules}/${from}`, `${out}/${to}`);
 await writeLicences(out, [...inputs, ...Object.keys(copied).map((path) => `${modules}/${path}`)], {
+  ...SAMPLES,
   "inside onnxruntime-web/dist/ort-wasm-simd-threaded.wasm": "licences/onnxruntime-third-party-notices.txt",
 });
 

@@ -1,6 +1,6 @@
 // Builds the page of the service into the directory that is named: node build.mjs ../service/web/files
 import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { bundle, modules, writeDocument, writeLicences } from "./building.mjs";
+import { bundle, modules, SAMPLES, writeDocument, writeLicences } from "./building.mjs";
 
 const out = process.argv[2];
 if (!out) throw new Error("usage: node build.mjs DIRECTORY");
@@ -27,6 +27,7 @@ for (const [from, to] of Object.entries(copied)) {
 }
 
 await writeLicences(out, [...inputs, ...Object.keys(copied).map((path) => `${modules}/${path}`)], {
+  ...SAMPLES,
   "inside swagger-ui-dist/swagger-ui-bundle.js": `${modules}/swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt`,
   "inside redoc/bundles/redoc.standalone.js": `${modules}/redoc/bundles/redoc.standalone.js.LICENSE.txt`,
 });

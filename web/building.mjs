@@ -3,6 +3,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { build } from "esbuild";
 
 export const modules = "node_modules";
+/** The licences of the samples, by what they are of. */
+export const SAMPLES = { "samples/: ten kinds of clothes, of Fashion-MNIST": "licences/fashion-mnist.txt" };
 
 /** Bundles into a directory and returns the packages' files that went in. */
 export async function bundle(out, entryPoints, conditions = []) {

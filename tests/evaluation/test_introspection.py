@@ -112,7 +112,7 @@ def test_the_command_writes_what_was_read_out(tmp_path):
     command = ["inside", str(PACKAGE), "--sample", "--boundary-steps", "5", "--out", str(out)]
     assert CliRunner().invoke(app, command).exit_code == 0
     written = json.loads(out.read_text())
-    assert written["model"] == "mnist-3v5/5"
+    assert written["model"] == "mnist-3v5/6"
     assert written["num_parameters"] == 4810
 
 

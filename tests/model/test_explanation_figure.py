@@ -15,7 +15,7 @@ from service.inference.engine import Engine
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(scope="module", params=["mnist-3v5/5", "mnist-10/4"])
+@pytest.fixture(scope="module", params=["mnist-3v5/6", "mnist-10/5"])
 def engine(request) -> Engine:
     return Engine(read_package(ROOT / "artifacts" / request.param))
 

@@ -470,7 +470,7 @@ def test_on_a_terminal_people_read_where_it_listens_and_how_to_try_it():
     os.close(terminal)
     *loaded, ready, listening = lines
     assert all(re.fullmatch(r"\d\d:\d\d:\d\d info    loaded \S+ version \d+", line) for line in loaded)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d info    ready: .*mnist-10/4.*", ready)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d info    ready: .*mnist-10/5.*", ready)
     assert f"info    listening on {url}; " in listening
     command = listening.rpartition("try: ")[2]
     assert shlex.split(command)[-1] == f"{url}/v1/predict"
@@ -480,7 +480,7 @@ def test_on_a_terminal_people_read_where_it_listens_and_how_to_try_it():
 def test_check_verifies_without_serving(check, tmp_path):
     fine = check()
     assert fine.exit_code == 0
-    assert "mnist-3v5/5 answers" in fine.stdout
+    assert "mnist-3v5/6 answers" in fine.stdout
     assert "open to everybody" in " ".join(fine.stdout.split())
     for variable, value, expected in (
         ("WHITEBOX_MODELS_DIR", str(tmp_path), "holds no model package"),

@@ -1,6 +1,7 @@
 """Export: one network in three forms that agree, and results that are measured."""
 
 import io
+import json
 
 import numpy as np
 import onnx
@@ -8,10 +9,12 @@ import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
+from running import ROOT
 
 from model.frozen import Trace
-from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM
-from training.export import package_files
+from model.package import EXPLAIN_GRAPH, PREDICT_GRAPH, PROGRAM, read_package
+from training.errors import TrainingError
+from training.export import export_from, package_files
 
 
 def session(content: bytes) -> ort.InferenceSession:
@@ -76,3 +79,33 @@ def test_exporting_again_gives_graphs_that_agree(network, frozen, images):
     files = package_files(network)
     (logits,) = session(files[PREDICT_GRAPH]).run(["logits"], {"image": images[:20].numpy()})
     assert np.abs(logits - frozen(images[:20]).numpy()).max() <= 1e-5
+
+
+CARDS = ROOT / "docs" / "results" / "cards"
+SHIPPED = sorted(path.parent for path in ROOT.glob("artifacts/*/*/manifest.json"))
+
+
+@pytest.mark.parametrize("directory", SHIPPED, ids=lambda path: path.parent.name)
+def test_shipped_packages_tell_what_was_measured_of_them_and_at_which_radius(directory):
+    manifest = read_package(directory).manifest
+    card = json.loads((CARDS / f"{directory.parent.name}.json").read_text())
+    assert manifest.results is not None
+    assert manifest.training is not None
+    assert manifest.results["clean"] == card["clean"]
+    assert manifest.results["worst_case"] == card["worst_case"]
+    assert manifest.training["epsilon"] == card["worst_case"]["epsilon"]
+
+
+@pytest.mark.parametrize(
+    ("card", "complaint"),
+    [
+        (CARDS / "mnist-10.json", "is a card of mnist-10/.*, not of mnist-3v5/.*: evaluate mnist-3v5/"),
+        (ROOT / "README.md", "is no card: whitebox evaluate writes one"),
+        (ROOT / "nowhere.json", "is no card"),
+    ],
+)
+def test_card_of_something_else_is_refused(card, complaint, tmp_path):
+    (package,) = (directory for directory in SHIPPED if directory.parent.name == "mnist-3v5")
+    with pytest.raises(TrainingError, match=complaint):
+        export_from(package, tmp_path / "mnist-3v5" / "99", card=card)
+    assert not list(tmp_path.iterdir())

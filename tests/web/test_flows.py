@@ -273,7 +273,7 @@ def test_attacks_are_those_of_the_service(open_page, client):
 def test_model_switch_asks_the_other_model(open_page, client):
     page = open_page("/#sample=3-0")
     wait_for_explanation(page)
-    page.get_by_label("Model", exact=True).select_option("mnist-10/4")
+    page.get_by_label("Model", exact=True).select_option("mnist-10/5")
     page.wait_for_function("document.querySelectorAll('.classes tbody tr').length === 10")
     wait_for_answer(page, "3")
     details = client.get("/v1/models/mnist-10").json()
@@ -290,9 +290,41 @@ def test_sheet_tells_what_was_measured(open_page, client):
     told = page.locator("#model h3 + .facts").inner_text()
     clean, worst = results["clean"]["accuracy"], results["worst_case"]["robust_accuracy"]
     assert f"{100 * clean:.2f}% of 10,000 images (MNIST, test)" in told
-    assert f"{100 * worst:.2f}% at 0.3 (pgd-40, apgd-ce and apgd-t)" in told
-    proved = [(each["certified_accuracy"], each["epsilon"]) for each in results["certified"]]
-    assert ", ".join(f"{100 * share:.2f}% at {epsilon}" for share, epsilon in proved) in told
+    *names, last = [each["name"] for each in results["attacks"]]
+    assert f"{100 * worst:.2f}% at 0.3 ({', '.join(names)} and {last})" in told
+    proved: dict[float, float] = {}
+    for each in results["certified"]:
+        proved[each["epsilon"]] = max(each["certified_accuracy"], proved.get(each["epsilon"], 0.0))
+    assert ", ".join(f"{100 * share:.2f}% at {epsilon}" for epsilon, share in proved.items()) in told
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_suits_classes_that_are_words_as_it_does_digits(open_page, client, width):
+    page = open_page("/#model=fashion-mnist", width=width)
+    wait_for_explanation(page)
+    labels = client.get("/v1/models/fashion-mnist").json()["labels"]
+    titles = page.locator(".sample").evaluate_all("each => each.map((one) => one.title)")
+    assert titles == [*(f"{label} of Fashion-MNIST" for label in labels for _ in range(2)), "a drawn cat"]
+    wait_for_answer(page, "t-shirt")  # the first sample
+    assert page.locator(".strength output").inner_text().endswith("0.10")  # the model's own radius
+    cut = "each => each.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.textContent)"
+    for words in (".classes tbody th", ".choice-label", ".choice", ".answer-label", ".answer-head"):
+        assert page.locator(words).evaluate_all(cut) == []
+    names = (
+        page.locator(".waterfall")
+        .first.locator(".name, .total-name")
+        .evaluate_all("each => Math.max(...each.map((one) => one.getBoundingClientRect().right))")
+    )
+    drawn = (
+        page.locator(".waterfall")
+        .first.locator(".for, .against, .total")
+        .evaluate_all("each => Math.min(...each.map((one) => one.getBoundingClientRect().left))")
+    )
+    assert names < drawn
+    page.get_by_label("Model", exact=True).select_option("mnist-10/5")
+    wait_for_answer(page, "3")
+    assert page.locator(".strength output").inner_text().endswith("0.30")
+    assert page.locator(".sample[aria-pressed=true]").get_attribute("title") == "a 3 of MNIST"
 
 
 def test_link_shows_what_the_sender_saw(open_page):

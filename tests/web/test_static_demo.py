@@ -127,8 +127,8 @@ def test_model_is_the_services(open_page, client, demo):
     page = open_page("/demo/#sample=3-0", server=demo)
     wait_for_explanation(page)
     default = client.get("/v1/models/mnist-10").json()
-    assert default["digest"] in page.locator("#model .facts").inner_text()
-    page.get_by_label("Model", exact=True).select_option("mnist-3v5/5")
+    assert default["digest"] in page.locator("#model .facts").first.inner_text()
+    page.get_by_label("Model", exact=True).select_option("mnist-3v5/6")
     sheet = client.get("/v1/models/mnist-3v5/sheet").json()
     weights = [sheet["rows"][str(each["speaks_for"])][index] for index, each in enumerate(sheet["shapes"])]
     page.wait_for_function(

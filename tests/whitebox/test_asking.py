@@ -126,7 +126,7 @@ def test_a_certificate_says_in_words_what_it_proves(options, said, also):
     ("arguments", "said"),
     [
         (["certify", THREE, "--limit", "3"], "--limit is an option of a package or a run"),
-        (["certify", "artifacts/mnist-3v5/5", "--url", "http://x"], "--url is an option of an image"),
+        (["certify", "artifacts/mnist-3v5/6", "--url", "http://x"], "--url is an option of an image"),
         (["certify", THREE, "--epsilon", "0.1", "--epsilon", "0.2"], "one --epsilon at a time"),
         (["certify", "nowhere.png"], "There is no image, package or run nowhere.png"),
     ],

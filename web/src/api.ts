@@ -17,7 +17,7 @@ export interface Manifest {
   config: Record<string, unknown>;
   input?: { height: number; width: number };
   num_parameters?: number;
-  training?: { recipe?: { name?: string; title?: string; epochs?: number }; seed?: number; data?: { source?: string; count?: number } };
+  training?: { epsilon?: number; recipe?: { name?: string; title?: string; epochs?: number }; seed?: number; data?: { source?: string; count?: number } };
   results?: Results | null;
   files: Record<string, string>;
 }

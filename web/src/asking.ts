@@ -3,7 +3,7 @@ import { backend } from "#backend";
 import * as api from "./api";
 import { fileOf, isEmpty, isTooLittle, EMPTY, type Drawing } from "./drawing";
 import { ranked } from "./explained";
-import { current, NO_ATTACK, update, updateAttack, type Knowledge } from "./state";
+import { current, NO_ATTACK, radiusOf, update, updateAttack, type Knowledge } from "./state";
 
 const answers = new api.NewestOnly();
 const explanations = new api.NewestOnly();
@@ -109,6 +109,7 @@ export async function loadModels(name: string | null, version: string | null): P
 
 export async function chooseModel({ name, version }: api.ModelRef): Promise<void> {
   current().attack.running?.abort();
+  const radiusBefore = radiusOf(current());
   const model = { name, version };
   update({
     model, details: null, sheet: null, prediction: null, explanation: null, knowledge: null, certifyProblem: null, focus: null,
@@ -118,6 +119,15 @@ export async function chooseModel({ name, version }: api.ModelRef): Promise<void
   const [details, sheet] = await Promise.allSettled([backend.describeModel(model), backend.readSheet(model)]);
   if (current().model !== model) return;
   update({ details: details.status === "fulfilled" ? details.value : null, sheet: sheet.status === "fulfilled" ? sheet.value : null });
+  attackAtRadius(radiusBefore);
+}
+
+/** A strength that nobody chose is the radius that the model is judged at. */
+function attackAtRadius(radiusBefore: number | undefined): void {
+  const { options } = current().attack;
+  const epsilon = radiusOf(current());
+  const chosen = options !== NO_ATTACK.options && options.epsilon !== radiusBefore;
+  if (epsilon !== undefined && options.norm === "linf" && !chosen) updateAttack({ options: { ...options, epsilon } });
 }
 
 /** Asks for a certificate at the epsilon of the slider, unless it is known already. */

@@ -65,7 +65,8 @@ async function start(): Promise<void> {
   moveWithin();
   onChange(draw);
   draw(current());
-  await Promise.all([loadModels(place.model, place.version), restoreFromUrl()]);
+  const modelsLoaded = loadModels(place.model, place.version);
+  await Promise.all([modelsLoaded, restoreFromUrl(modelsLoaded)]);
   onChange(writeUrlWhenSettled);
   writeUrlWhenSettled(); // somebody may have drawn by now
   onChange(proveWhenSeen);

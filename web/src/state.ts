@@ -71,6 +71,15 @@ const listeners: ((state: State) => void)[] = [];
 let queued = false;
 
 export const current = (): State => state;
+
+/** The radius that the model is judged at, if its package tells. */
+export const radiusOf = ({ details }: State): number | undefined => details?.manifest.training?.epsilon;
+
+/** The labels of the model that answers; none before the list of models is there. */
+export function labelsOfModel({ models, model }: State): string[] {
+  const served = models.find(({ name, version }) => name === model?.name && version === model.version);
+  return served?.labels.map(String) ?? [];
+}
 export const onChange = (listener: (state: State) => void): void => void listeners.push(listener);
 
 /** Changes the state; the page is drawn again once this task is done, not a frame later: an answer is waited for. */

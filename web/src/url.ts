@@ -2,7 +2,7 @@
 import { backend } from "#backend";
 import { compareWith, show } from "./asking";
 import { decodeStrokes, encodeStrokes } from "./drawing";
-import { showSample } from "./pictures/files";
+import { showOwnSample, showSample } from "./pictures/files";
 import { current, NO_ATTACK, update, type State } from "./state";
 
 export interface Place { model: string | null; version: string | null }
@@ -39,8 +39,11 @@ export function placeInUrl(): Place {
   return { model: told.get("model"), version: told.get("version") };
 }
 
-/** Shows what the URL tells of; a first visit shows a sample, so that there is something to see. */
-export async function restoreFromUrl(): Promise<void> {
+/**
+ * Shows what the URL tells of; a first visit shows a sample, so that there is something to see: of which classes
+ * is known once the models are loaded.
+ */
+export async function restoreFromUrl(modelsLoaded: Promise<void>): Promise<void> {
   const told = new URLSearchParams(location.hash.slice(1));
   const epsilon = Number(told.get("epsilon") ?? current().epsilon);
   if (Number.isFinite(epsilon)) update({ epsilon: Math.min(0.5, Math.max(0, epsilon)) });
@@ -56,7 +59,9 @@ export async function restoreFromUrl(): Promise<void> {
       update({ notice: "The link's drawing cannot be read." });
     }
   } else {
-    await showSample(told.get("sample") ?? "3-0");
+    const sample = told.get("sample");
+    if (sample === null) await modelsLoaded;
+    await (sample === null ? showOwnSample() : showSample(sample));
     update({ history: [] });
   }
   const against = told.get("against");

@@ -81,7 +81,7 @@ def certify(
 
     Example: whitebox certify examples/three.png --epsilon 0.1
 
-    Example: whitebox certify artifacts/mnist-3v5-certified/6 --epsilon 0.3 --exact 60
+    Example: whitebox certify artifacts/mnist-3v5-certified/7 --epsilon 0.3 --exact 60
     """
     if target.is_file():
         _refuse_given(context, _OF_A_MODEL, "a package or a run, not of an image")

@@ -79,7 +79,7 @@ def evaluate(
 
     The same command resumes an interrupted evaluation. docs/evaluation.md explains every number.
 
-    Example: whitebox evaluate artifacts/mnist-3v5/5 --quick --limit 200
+    Example: whitebox evaluate artifacts/mnist-3v5/6 --quick --limit 200
     """
     with errors_in_one_line("evaluate", plugin):
         from evaluation.evaluated_model import load_model
@@ -191,7 +191,7 @@ def inside(
 ) -> None:
     """Write a network's parameters, and every layer's output on some test images, as JSON (about 30 s).
 
-    Example: whitebox inside artifacts/mnist-3v5/5 --out docs/results/cards/mnist-3v5.inside.json
+    Example: whitebox inside artifacts/mnist-3v5/6 --out docs/results/cards/mnist-3v5.inside.json
     """
     with errors_in_one_line("inside", plugin):
         from evaluation.introspection import initial_network, introspect

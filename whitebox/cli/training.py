@@ -135,6 +135,10 @@ def export(
         Path, typer.Argument(help="A finished run, or a package to export again as its next version.")
     ],
     out: Annotated[Path, typer.Option(help="The package's directory, ending in NAME/VERSION.")],
+    card: Annotated[
+        Path | None,
+        typer.Option(help="A card of evaluate. Default: the run's own, if it was evaluated."),
+    ] = None,
     data: Data = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
@@ -144,14 +148,14 @@ def export(
 
     Reads the images that the network was trained on once more, to learn which images are typical of them.
 
-    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/6
+    Example: whitebox export runs/paper-0 --out artifacts/mnist-3v5/7
     """
     with errors_in_one_line("export", plugin):
         from training.data import Place
         from training.export import export_from
 
         with working("reading the training images, exporting"):
-            package = export_from(source, out, Place(data, data_dir))
+            package = export_from(source, out, Place(data, data_dir), card)
     if as_json:
         described = {"name": package.name, "version": package.version, "digest": package.digest}
         print_json({**described, "directory": str(package.directory)})

@@ -1,8 +1,10 @@
 // Pictures from files, the clipboard and the samples.
 import { show } from "../asking";
-import { update } from "../state";
+import { current, labelsOfModel, update } from "../state";
 import { Problem } from "../api";
+import { isEmpty } from "../drawing";
 import { assetUrl } from "../assets";
+import { samplesFor } from "../samples";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp"];
 
@@ -22,6 +24,15 @@ export async function showPicture(file: File | Blob, name = file instanceof File
 export async function showSample(name: string): Promise<void> {
   const response = await fetch(assetUrl(`samples/${encodeURIComponent(name)}.png`));
   if (response.ok) await showPicture(await response.blob(), `sample ${name}`, name);
+}
+
+/** Shows a sample of the model's own classes, unless there is already something that it may be asked about. */
+export async function showOwnSample(): Promise<void> {
+  const { drawing, sample } = current();
+  const labels = labelsOfModel(current());
+  if (!labels.length || (!isEmpty(drawing) && sample === null)) return;
+  const known = samplesFor(labels);
+  if (!known.some(({ name }) => name === sample)) await showSample((known.find(({ label }) => label === "3") ?? known[0]!).name);
 }
 
 /** Pictures may be dropped and pasted anywhere on the page. */

@@ -8,12 +8,14 @@ import type { Focus } from "../state";
 
 const ROW = 22;
 const NAMES = 124;
+const LETTER = 7.2;
 const NUMBERS = 62;
 
 /** The axis that waterfalls side by side share. */
 export function sharedScale(lists: Addend[][], width: number): ScaleLinear<number, number> {
   const sums = lists.flatMap((list) => list.reduce((sums, { value }) => [...sums, sums.at(-1)! + value], [0]));
-  return scaleLinear([Math.min(0, ...sums), Math.max(0, ...sums)], [NAMES + 8, width - NUMBERS - 8]);
+  const names = Math.max(NAMES, ...lists.flat().map(({ name }) => LETTER * name.length));
+  return scaleLinear([Math.min(0, ...sums), Math.max(0, ...sums)], [names + 8, width - NUMBERS - 8]);
 }
 
 export interface WaterfallOptions {

@@ -4,13 +4,18 @@ import type { Prediction } from "../api";
 import { isEmpty } from "../drawing";
 import { labelsOf } from "../explained";
 import { percent, signed } from "../numbers";
-import type { State } from "../state";
+import { labelsOfModel, type State } from "../state";
+
+/** Longer labels are broken. */
+const MOST_LETTERS = 14;
+/** Labels up to here are as large as a digit. */
+const FEW_LETTERS = 2;
 
 export function answerView(state: State, share: TemplateResult): TemplateResult {
   const { prediction, problem, slow, drawing } = state;
   return html`<section class="answer" aria-label="Answer" aria-busy=${slow}>
     <div class="answer-head">
-      <output class="answer-label ${prediction ? "" : "is-empty"}" aria-live="polite">${prediction ? prediction.label : "?"}</output>
+      <output class="answer-label ${prediction ? (String(prediction.label).length > FEW_LETTERS ? "is-word" : "") : "is-empty"}" aria-live="polite">${prediction ? prediction.label : "?"}</output>
       <div class="answer-words">${problem ? problemView(problem) : prediction ? certainty(prediction) : waiting(isEmpty(drawing))}</div>
     </div>
     ${bars(state)}
@@ -39,10 +44,11 @@ function typicality({ typicality }: Prediction): TemplateResult {
     : html`<p class="untypical">Unlike anything it was trained on <span>(p = ${value})</span>: do not rely on this answer.</p>`;
 }
 
-function bars({ prediction, rival, model, models }: State): TemplateResult {
-  const served = models.find((each) => each.name === model?.name && each.version === model.version);
-  const labels = prediction ? labelsOf(prediction) : (served?.labels.map(String) ?? []);
-  return html`<table class="classes">
+function bars(state: State): TemplateResult {
+  const { prediction, rival } = state;
+  const labels = prediction ? labelsOf(prediction) : labelsOfModel(state);
+  const longest = Math.max(0, ...labels.map(({ length }) => length));
+  return html`<table class="classes" .style=${`--letters: ${Math.min(longest, MOST_LETTERS)}`}>
     <caption class="visually-hidden">Probability and logit of each class</caption>
     <colgroup><col class="class-column" /><col /><col class="number-column" /><col class="number-column" /></colgroup>
     <thead><tr><th scope="col">class</th><th scope="col" class="wide" colspan="2">probability</th><th scope="col">logit</th></tr></thead>

@@ -12,7 +12,7 @@ import { count, percent, plain, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
 import { sharedScale, waterfall } from "../pictures/waterfall";
-import { updateAttack, type AttackState, type State } from "../state";
+import { NO_ATTACK, radiusOf, updateAttack, type AttackState, type State } from "../state";
 import { icon } from "./icons";
 import { limit } from "./limit";
 import { pictureTools } from "./picture-tools";
@@ -43,8 +43,10 @@ function says({ running, outcome, problem, progress }: AttackState): TemplateRes
     : html`<strong>It failed:</strong> still ${outcome.adversarial.label} after ${count(outcome.queries)} queries. Below is its best attempt.`;
 }
 
-function controls({ attack, explanation }: State): TemplateResult {
+function controls(state: State): TemplateResult {
+  const { attack, explanation } = state;
   const { options, running } = attack;
+  const radius = radiusOf(state) ?? NO_ATTACK.options.epsilon;
   const choose = (change: Partial<AttackState["options"]>): void => updateAttack({ options: { ...options, ...change } });
   const value = (event: Event): string => (event.target as HTMLInputElement).value;
   const most = MOST_EPSILON[options.norm];
@@ -52,7 +54,7 @@ function controls({ attack, explanation }: State): TemplateResult {
     <label>Attack<select @change=${(event: Event) => choose({ attack: value(event) })}>
       ${ATTACKS.filter(({ name }) => backend.attacks.includes(name)).map(({ name, about }) => html`<option value=${name} ?selected=${name === options.attack}>${name}: ${about}</option>`)}
     </select></label>
-    <label>Distance<select @change=${(event: Event) => choose(value(event) === "l2" ? { norm: "l2", epsilon: 3 } : { norm: "linf", epsilon: 0.3 })}>
+    <label>Distance<select @change=${(event: Event) => choose(value(event) === "l2" ? { norm: "l2", epsilon: 3 } : { norm: "linf", epsilon: radius })}>
       <option value="linf" ?selected=${options.norm === "linf"}>every pixel (L-inf)</option>
       <option value="l2" ?selected=${options.norm === "l2"}>all together (L2)</option>
     </select></label>

@@ -7,8 +7,8 @@ import { clear, show, undo } from "../asking";
 import { EMPTY, isEmpty, type Stroke } from "../drawing";
 import { showPicture, showSample } from "../pictures/files";
 import "../pictures/drawing-pad";
-import { SAMPLES } from "../samples";
-import { current, type State } from "../state";
+import { samplesFor } from "../samples";
+import { current, labelsOfModel, type State } from "../state";
 import { icon } from "./icons";
 import { limit } from "./limit";
 
@@ -65,18 +65,10 @@ function chooseFile(event: Event): void {
   if (file) void showPicture(file);
 }
 
-/** Samples of the classes that the model knows, and drawings of things that it does not. */
-function samples({ models, model, sample }: State): TemplateResult {
-  const served = models.find((each) => each.name === model?.name && each.version === model.version);
-  const known = (served?.labels ?? []).map(String);
-  const own = SAMPLES.filter(({ label }) => known.includes(label));
-  const perClass = known.length > 4 ? 2 : 6;
-  const shown = own.filter(({ index }) => index < perClass);
-  const strange = SAMPLES.filter(({ label }) => !/^\d+$/.test(label));
-  return html`<div class="samples" role="group" aria-label="Samples">
-    ${[...shown, ...strange].map(
-      ({ name, title }) => html`<button type="button" class="sample" aria-pressed=${sample === name} title=${title} @click=${() => showSample(name)}>
-        <img src=${assetUrl(`samples/${name}.png`)} alt=${title} width="28" height="28" /></button>`,
-    )}
-  </div>`;
-}
+/** Samples of the classes that the model knows, and a drawing of something that it does not. */
+const samples = (state: State): TemplateResult => html`<div class="samples" role="group" aria-label="Samples">
+  ${samplesFor(labelsOfModel(state)).map(
+    ({ name, title }) => html`<button type="button" class="sample" aria-pressed=${state.sample === name} title=${title} @click=${() => showSample(name)}>
+      <img src=${assetUrl(`samples/${name}.png`)} alt=${title} width="28" height="28" /></button>`,
+  )}
+</div>`;

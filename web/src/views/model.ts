@@ -68,7 +68,7 @@ function sheet(state: State, { kernels, shapes, rows }: Sheet): TemplateResult {
       <figcaption>${index}, of ${speaks_for}<br /><span class="muted">${signed(rows[String(speaks_for)]![index]!, 2)}</span></figcaption>
     </figure>`)}</div>`;
   return html`<div class="sheet">
-    <h3>Kernels, in ${every === 1 ? `all ${rotations}` : `every ${every}th of ${rotations}`} rotations</h3>
+    <h3>Kernels, in ${every === 1 ? "all" : `${Math.ceil(rotations / every)} of`} ${rotations} rotations</h3>
     <p class="muted">Each is laid on every patch of the two-step map; the best of all gives the bright map.</p>
     ${kernels.map((turned, kernel) => html`<div class="kernel-row" role="img" aria-label="kernel ${kernel} in its rotations">
       ${turned.filter((_, at) => at % every === 0).map((taps) => html`<pixel-map class="small" .data=${signedMap(taps, strongest(kernels[kernel]!.flat(2)))}></pixel-map>`)}

@@ -1,88 +1,36 @@
-"""From a finished run to a model package: weights, torch.export program, two ONNX graphs, manifest."""
+"""From a finished run to a model package: what it is made from, what is checked, its manifest."""
 
-import copy
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnx
 import onnxruntime as ort
 import torch
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.frozen import Trace
-from model.manifest import TYPICALITY_SCORE
 from model.network import WhiteBoxNetwork
 from model.package import (
     EXPLAIN_GRAPH,
     MANIFEST,
     PREDICT_GRAPH,
-    PROGRAM,
-    PROTOTYPES,
-    WEIGHTS,
     ModelPackage,
     PackageError,
     read_package,
     write_package,
 )
-from model.typicality import Typicality, TypicalityConfig
-from training.data import NOWHERE, DataError, Dataset, Place, is_of_mnist, load_recorded
+from model.typicality import TypicalityConfig
+from training.data import NOWHERE, DataError, Dataset, Place, epsilon_of, is_of_mnist, load_recorded
 from training.data.mnist import SAMPLE_SOURCE
+from training.errors import TrainingError
+from training.export.graphs import package_files
 from training.networks.typicality import fit_typicality
 from training.run import Run
 from training.versions import code_versions
 
-_OPSET = 20
 # So many images have to get the same logits from graphs and network, up to this share of the largest.
 _COMPARED, _AGREEMENT = 64, 1e-5
-_EXPORTERS_LOGS = (
-    "torch.onnx._internal.exporter._registration",
-    "onnxscript.optimizer._constant_folding",
-)
 _SHOWN_OF_A_CARD = ("model", "code", "data", "clean", "attacks", "worst_case", "certified")
-
-
-# Graphs hold the parameters and how poses are expanded; onnxruntime expands them once, when it loads a graph.
-# A graph of the expanded templates would be 25 times as large (docs/decisions/0019).
-
-
-class Predictor(nn.Module):
-    """What `predict.onnx` computes: logits, probabilities, and with a typicality scores."""
-
-    def __init__(self, network: WhiteBoxNetwork, typicality: Typicality | None = None) -> None:
-        super().__init__()
-        self.network, self.typicality = network, typicality
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of what `forward` returns."""
-        names = ("logits", "probabilities")
-        return names if self.typicality is None else (*names, TYPICALITY_SCORE)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Maps (N, 1, H, W) to logits and probabilities (N, classes) and scores (N,)."""
-        inferred = self.network.expand().infer(image)
-        found = inferred.logits, inferred.logits.softmax(dim=1)
-        return found if self.typicality is None else (*found, self.typicality(inferred))
-
-
-class Explainer(nn.Module):
-    """What `explain.onnx` computes: the parts of a trace in the order of `Trace.names()`."""
-
-    def __init__(self, network: WhiteBoxNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Maps (N, 1, H, W) to the trace."""
-        trace = self.network.expand().trace(image)
-        return tuple(getattr(trace, name) for name in Trace.names())
 
 
 class Trained(NamedTuple):
@@ -121,21 +69,47 @@ class Trained(NamedTuple):
         manifest = package.manifest
         return cls(WhiteBoxNetwork.from_package(package), manifest.training or {}, manifest.results)
 
+    def measured(self, card: Path, name: str) -> "Trained":
+        """Returns the same with the results of a card of `whitebox evaluate`.
 
-def export_from(source: Path, directory: Path, place: Place = NOWHERE) -> ModelPackage:
+        Args:
+            card: Its file.
+            name: What the card has to be of: a run's name, or a package's NAME/VERSION.
+
+        Raises:
+            TrainingError: It is no card, or another model's.
+        """
+        try:
+            content = json.loads(card.read_text())
+            measured = content["model"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{card} is no card: whitebox evaluate writes one.") from error
+        if measured != name:
+            raise TrainingError(f"{card} is a card of {measured}, not of {name}: evaluate {name}.")
+        return self._replace(results=_results(content))
+
+
+def export_from(
+    source: Path, directory: Path, place: Place = NOWHERE, card: Path | None = None
+) -> ModelPackage:
     """Exports a finished run, or a package again as its next version; reads its training images once more.
 
     Args:
         source: The run's or the package's directory.
         directory: Where to write, ending in NAME/VERSION.
         place: Where the images are now, if not where they were.
+        card: What was measured of it; None for a run's own card, or what the package before says.
 
     Raises:
-        TrainingError: The run is not finished, or its images are gone.
+        TrainingError: The run is not finished, its images are gone, or the card is not one of it.
         PackageError: `source` is a damaged package, or `directory` exists or is not named NAME/VERSION.
     """
     is_package = (source / MANIFEST).exists()
     trained = Trained.from_package(read_package(source)) if is_package else Trained.from_run(Run(source))
+    if card is not None:
+        version = source.resolve()
+        name = f"{version.parent.name}/{version.name}" if is_package else version.name
+        trained = trained.measured(card, name)
     training = trained.training if is_package else Run(source).description()  # with its images' whole path
     is_sample = training["data"]["source"].startswith(SAMPLE_SOURCE) and "source" not in training
     place = place._replace(sample=is_sample)
@@ -175,7 +149,7 @@ def export(
         "preprocessing": _preprocessing(trained.training),
         "typicality": fitted.manifest(),
         "num_parameters": network.num_parameters(),
-        "training": dict(trained.training),
+        "training": {**trained.training, "epsilon": epsilon_of(trained.training)},
         "results": trained.results,
     }
     files = package_files(network, fitted.typicality)
@@ -214,79 +188,3 @@ def _preprocessing(training: Mapping[str, Any]) -> dict[str, Any]:
 def _results(card: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a manifest shows of a card: its numbers, not the points of its curves."""
     return {name: card[name] for name in _SHOWN_OF_A_CARD if name in card}
-
-
-def package_files(network: WhiteBoxNetwork, typicality: Typicality | None = None) -> dict[str, bytes]:
-    """Returns the bytes of every file of a package; with a typicality, predictions have a score."""
-    network = copy.deepcopy(network).eval().requires_grad_(False)
-    size = network.config.height, network.config.width
-    predictor = Predictor(network, typicality)
-    return {
-        WEIGHTS: save(network.state_dict()),
-        PROGRAM: _program(network, size),
-        PREDICT_GRAPH: onnx_graph(predictor, predictor.outputs, size),
-        EXPLAIN_GRAPH: onnx_graph(Explainer(network), Trace.names(), size),
-        **({} if typicality is None else {PROTOTYPES: typicality.to_bytes(size)}),
-    }
-
-
-def _example(size: tuple[int, int]) -> Tensor:
-    return torch.zeros(2, 1, *size)
-
-
-def _program(network: WhiteBoxNetwork, size: tuple[int, int]) -> bytes:
-    shapes = {"image": {0: torch.export.Dim("N")}}
-    with _without_exporters_warnings():
-        program = torch.export.export(network, (_example(size),), dynamic_shapes=shapes)
-    for node in program.graph.nodes:  # names places in the source of the machine that exports
-        node.meta.pop("stack_trace", None)
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    return buffer.getvalue()
-
-
-def onnx_graph(module: nn.Module, outputs: Sequence[str], size: tuple[int, int]) -> bytes:
-    """Returns an ONNX graph that maps any number of images of height and width `size` to the outputs."""
-    with _without_exporters_warnings():
-        exported = torch.onnx.export(
-            module.eval(),
-            (_example(size),),
-            dynamo=True,
-            input_names=["image"],
-            output_names=list(outputs),
-            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-            opset_version=_OPSET,
-            verbose=False,
-        )
-    assert exported is not None
-    proto: onnx.ModelProto = exported.model_proto
-    graph: bytes = _without_source_paths(proto).SerializeToString()
-    return graph
-
-
-@contextmanager
-def _without_exporters_warnings() -> Iterator[None]:
-    """Silences what the exporters say of themselves: what is missing, deprecated, or not computed ahead."""
-    loggers = [logging.getLogger(name) for name in _EXPORTERS_LOGS]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-def _without_source_paths(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Drops what only names places in the source that exported it."""
-    proto.doc_string = ""
-    for node in proto.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in [*proto.graph.value_info, *proto.graph.input, *proto.graph.output]:
-        del value.metadata_props[:]
-    del proto.graph.metadata_props[:]
-    return proto
