@@ -26,13 +26,15 @@ export async function showSample(name: string): Promise<void> {
   if (response.ok) await showPicture(await response.blob(), `sample ${name}`, name);
 }
 
-/** Shows a sample of the model's own classes, unless there is already something that it may be asked about. */
+/** Shows a sample of the model's own classes, if there is one and nothing that was drawn or opened. */
 export async function showOwnSample(): Promise<void> {
   const { drawing, sample } = current();
   const labels = labelsOfModel(current());
   if (!labels.length || (!isEmpty(drawing) && sample === null)) return;
   const known = samplesFor(labels);
-  if (!known.some(({ name }) => name === sample)) await showSample((known.find(({ label }) => label === "3") ?? known[0]!).name);
+  if (known.some(({ name }) => name === sample)) return;
+  const first = known.find(({ label }) => label === "3") ?? known.find(({ label }) => labels.includes(label));
+  if (first) await showSample(first.name);
 }
 
 /** Pictures may be dropped and pasted anywhere on the page. */

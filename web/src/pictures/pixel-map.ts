@@ -78,6 +78,7 @@ export class PixelMap extends HTMLElement {
     const width = this.#data?.ink[0]?.length ?? 28;
     if (this.#canvas.width !== width * CELL) this.#canvas.width = width * CELL;
     if (this.#canvas.height !== height * CELL) this.#canvas.height = height * CELL;
+    this.style.aspectRatio = `${width} / ${height}`;
     const context = this.#canvas.getContext("2d")!;
     const palette = colours();
     context.globalAlpha = 1;
