@@ -13,6 +13,8 @@ serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 
 # Python keeps what it compiles, whatever the environment says: these start a hundred processes.
 test test-all torture bench bench-peers: export PYTHONDONTWRITEBYTECODE :=
+# A process of tests a core: torch's threads in each would wait for one another. Servers have theirs (running.py).
+test test-all: export OMP_NUM_THREADS ?= 1
 test-all: HYPOTHESIS_PROFILE ?= thorough
 test: .venv/dev.stamp ## Run the tests but those marked slow; those marked full_data need WHITEBOX_DATA_DIR
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"

@@ -65,7 +65,7 @@ def running_server(
         process = subprocess.Popen(
             [*prefix, WHITEBOX, "serve", "--port", str(port), "--log-level", level, *options],
             env={
-                **os.environ,
+                **_environment_of_servers(),
                 "WHITEBOX_DEFAULT_MODEL": "mnist-3v5",
                 "WHITEBOX_METRICS_CACHE_SECONDS": "0",
                 **environment,
@@ -74,6 +74,11 @@ def running_server(
             stderr=stderr if log is None else files.enter_context(log.open("wb")),
         )
         yield from _while_it_runs(process, port)
+
+
+def _environment_of_servers() -> dict[str, str]:
+    """Returns this process's environment without the number of threads that tests are given."""
+    return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
 
 def _while_it_runs(

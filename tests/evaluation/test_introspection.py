@@ -10,15 +10,14 @@ from typer.testing import CliRunner
 
 from evaluation.introspection import initial_network, introspect
 from model.network import WhiteBoxNetwork
-from training.data import load_mnist
 from whitebox.cli import app
 
 FEW_STEPS = 50
 
 
 @pytest.fixture(scope="module")
-def sample():
-    return load_mnist("test", (3, 5), sample=True)
+def sample(few_digits):
+    return few_digits
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +106,7 @@ def test_an_inside_stays_small(read_out):
     assert len(json.dumps(read_out, separators=(",", ":"))) < 300_000
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_was_read_out(tmp_path):
     out = tmp_path / "cards" / "x.inside.json"
     command = ["inside", str(PACKAGE), "--sample", "--boundary-steps", "5", "--out", str(out)]

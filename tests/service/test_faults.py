@@ -252,6 +252,7 @@ def test_nobody_else_notices_that(faulty, offline, fault):
     assert askers.right == askers.asked
 
 
+@pytest.mark.slow
 def test_a_jump_of_the_clock_changes_nothing(monkeypatch, offline):
     images, logits = offline
     real = time.time

@@ -462,7 +462,11 @@ def test_an_extra_that_is_missing_is_named(tmp_path):
 
 def test_on_a_terminal_people_read_where_it_listens_and_how_to_try_it():
     terminal, side_of_server = os.openpty()
-    with running_server("--log-level", "info", stderr=side_of_server, **NO_WORKERS) as (client, _):
+    models = {"WHITEBOX_DEFAULT_MODEL": "mnist-10", **NO_WORKERS}
+    with running_server("--log-level", "info", stderr=side_of_server, only="mnist-10", **models) as (
+        client,
+        _,
+    ):
         url = str(client.base_url).rstrip("/")
         os.set_blocking(terminal, False)
         lines = os.read(terminal, 65_536).decode().splitlines()

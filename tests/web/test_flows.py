@@ -411,7 +411,7 @@ def test_page_of_a_locked_service_asks_for_the_key(open_page):
         "WHITEBOX_ATTACK_WORKERS": "0",
         "WHITEBOX_CERTIFY_WORKERS": "0",
     }
-    with running_server(**settings) as (locked, _):
+    with running_server(only="mnist-3v5", **settings) as (locked, _):
         page = open_page("/", server=locked, expected=("status of 401", "status of 503"))
         page.get_by_label("API key").fill("right-key")
         page.get_by_role("button", name="Use it").click()

@@ -180,7 +180,7 @@ def test_a_refusal_of_the_service_is_one_line_with_its_detail(client):
 
 def test_the_api_key_is_an_option_or_a_variable():
     workers = {"WHITEBOX_ATTACK_WORKERS": "0", "WHITEBOX_CERTIFY_WORKERS": "0"}
-    with running_server(WHITEBOX_API_KEYS="right", **workers) as (client, _):
+    with running_server(only="mnist-3v5", WHITEBOX_API_KEYS="right", **workers) as (client, _):
         ask = ("predict", THREE, "--url", client.base_url)
         assert "Send an API key" in one_line(*ask)
         assert one_line(*ask, "--api-key", "wrong") == "The API key is not known."

@@ -88,7 +88,7 @@ def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
             "{tmp}/card.json",
         ],
         ["certify", str(PACKAGE), "--sample", "--limit", "5", "--epsilon", "0.1"],
-        ["inside", str(PACKAGE), "--sample", "--boundary-steps", "1", "--out", "{tmp}/x.inside.json"],
+        slow(["inside", str(PACKAGE), "--sample", "--boundary-steps", "1", "--out", "{tmp}/x.inside.json"]),
         slow(["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
         ["report", "--cards", "{tmp}/cards", "--out", "{tmp}/RESULTS.md"],
         ["predict", str(THREE)],
