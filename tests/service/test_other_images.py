@@ -216,6 +216,7 @@ def test_the_command_line_asks_the_model_too(place, name, size, classes, labels)
     assert Image.open(place / "found.png").size == size[::-1]
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_on_its_own_data_and_on_no_other(place):
     card = json.loads(
         whitebox("evaluate", "runs/clothes", "--attack", "fgsm", "--epsilon", "0.1", "--json", cwd=place)

@@ -22,6 +22,7 @@ def resident_megabytes(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+@pytest.mark.slow
 def test_serving_process_never_imports_torch(three):
     script = f"""
 import asyncio, sys, httpx

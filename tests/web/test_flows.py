@@ -361,6 +361,7 @@ def test_copied_commands_run_and_give_the_pages_answer(open_page):
         )
 
 
+@pytest.mark.slow
 def test_every_picture_is_also_a_table_and_can_be_kept(open_page):
     page = open_page("/#sample=3-0")
     wait_for_explanation(page)
