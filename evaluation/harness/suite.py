@@ -11,7 +11,7 @@ from training.errors import TrainingError
 
 CURVE_ATTACKS = ("pgd-40", "apgd-ce")
 CURVE_SAMPLE = 300
-BOUNDARY_SAMPLE = 100
+BOUNDARY_SAMPLE = 2000  # 0.4 to 0.8 s an image
 
 QUICK = ("fgsm", "pgd-40", "apgd-ce")
 AUTO = "auto"
