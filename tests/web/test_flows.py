@@ -281,6 +281,11 @@ def test_model_switch_asks_the_other_model(open_page, client):
     shapes = client.get("/v1/models/mnist-10/sheet").json()["shapes"]
     page.get_by_text(f"all {len(shapes)} shapes").click()
     assert page.locator(".shape-sheet figure").count() == len(shapes)
+    weights = client.get("/v1/models/mnist-10/sheet").json()["rows"]
+    told = page.locator(".rows rect title").evaluate_all("each => each.map((one) => one.textContent)")
+    assert [number(each.rpartition(" ")[2]) for each in told] == pytest.approx(
+        [one for row in weights.values() for one in row], abs=6e-4
+    )
 
 
 def test_sheet_tells_what_was_measured(open_page, client):
@@ -292,10 +297,19 @@ def test_sheet_tells_what_was_measured(open_page, client):
     assert f"{100 * clean:.2f}% of 10,000 images (MNIST, test)" in told
     *names, last = [each["name"] for each in results["attacks"]]
     assert f"{100 * worst:.2f}% at 0.3 ({', '.join(names)} and {last})" in told
-    proved: dict[float, float] = {}
-    for each in results["certified"]:
-        proved[each["epsilon"]] = max(each["certified_accuracy"], proved.get(each["epsilon"], 0.0))
-    assert ", ".join(f"{100 * share:.2f}% at {epsilon}" for epsilon, share in proved.items()) in told
+    proved = [float(share) for share in re.findall(r"([\d.]+)% at 0\.[123]\b", told)][-3:]
+    exact = max(each["certified_accuracy"] for each in results["certified"] if each["epsilon"] == 0.3)
+    assert proved[-1] == pytest.approx(100 * exact, abs=5e-3)
+    assert proved == sorted(proved, reverse=True)
+
+
+def test_what_is_proved_at_a_radius_is_proved_at_smaller_ones_on_the_sheet_too(open_page):
+    page = open_page(
+        "/#model=mnist-3v5"
+    )  # its exact stage ran at 0.3 alone, and proves more than intervals at 0.2
+    page.get_by_role("heading", name="Measured").wait_for()
+    told = page.locator("#model h3 + .facts").inner_text()
+    assert "93.48% at 0.1, 85.49% at 0.2, 85.49% at 0.3" in told
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -34,7 +34,7 @@ function draw(state: State): void {
   render(headerView(state), controls);
   render(
     html`<div class="hero">${drawView(state)}${answerView(state, shareView(state))}</div>
-      ${seeView(state, bars)} ${proveView(state, full)} ${attackView(state, Math.min(full, 560), side)} ${modelView(state)}`,
+      ${seeView(state, bars)} ${proveView(state, full)} ${attackView(state, Math.min(full, 560), side)} ${modelView(state, full)}`,
     main,
   );
 }

@@ -38,9 +38,11 @@ function standalone(svg: SVGSVGElement): SVGSVGElement {
 function wrapped(map: PixelMap): SVGSVGElement {
   const svg = document.createElementNS(NAMESPACE, "svg");
   const image = document.createElementNS(NAMESPACE, "image");
-  for (const [name, value] of Object.entries({ href: map.toDataURL(), width: "280", height: "280" })) image.setAttribute(name, value);
+  const width = 280;
+  const height = Math.round((width * map.clientHeight) / map.clientWidth);
+  for (const [name, value] of Object.entries({ href: map.toDataURL(), width, height })) image.setAttribute(name, String(value));
   svg.append(image);
-  return onPaper(svg, 280, 280);
+  return onPaper(svg, width, height);
 }
 
 function onPaper(svg: SVGSVGElement, width: number, height: number): SVGSVGElement {

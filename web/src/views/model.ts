@@ -4,10 +4,12 @@ import type { Grid, Results, Sheet } from "../api";
 import { count, percent, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData } from "../pictures/pixel-map";
+import { labelsOfRows, rowsPicture } from "../pictures/rows";
+import { pictureTools, type Numbers } from "./picture-tools";
 import { rotationsOf } from "./see";
 import type { State } from "../state";
 
-export function modelView(state: State): TemplateResult {
+export function modelView(state: State, width: number): TemplateResult {
   const { details, model } = state;
   return html`<section id="model" aria-labelledby="model-title">
     <header class="section-head">
@@ -15,7 +17,7 @@ export function modelView(state: State): TemplateResult {
       <p class="says">${details ? html`<strong>${details.name}</strong>, version ${details.version}, tells ${list(details.labels.map(String))} apart${details.manifest.num_parameters === undefined ? "" : ` with ${count(details.manifest.num_parameters)} parameters`}. Whatever it is shown, it says one of these.` : (model?.name ?? "No model is loaded.")}</p>
     </header>
     ${details ? facts(state) : nothing}
-    ${state.sheet ? sheet(state, state.sheet) : nothing}
+    ${state.sheet ? sheetView(state, state.sheet, width) : nothing}
   </section>`;
 }
 
@@ -44,14 +46,20 @@ const table = (rows: [string, string][]): TemplateResult =>
 
 /** The results of the card that came with the package. */
 function measured({ data, clean, attacks = [], worst_case: worst, certified = [] }: Results): [string, string][] {
-  const proved = new Map<number, number>(); // by any bound, at an epsilon
-  for (const { epsilon, certified_accuracy: share } of certified) proved.set(epsilon, Math.max(share, proved.get(epsilon) ?? 0));
+  const radii = [...new Set(certified.map(({ epsilon }) => epsilon))];
+  // By any bound: what is proved at a radius is proved at every smaller one.
+  const proved = (radius: number): number => Math.max(...certified.filter(({ epsilon }) => epsilon >= radius).map((each) => each.certified_accuracy));
   return [
     ["right", clean ? `${percent(clean.accuracy)} of ${count(data?.count ?? 0)} images (${data?.source ?? "\u2013"})` : "\u2013"],
     ["right under every attack", worst ? `${percent(worst.robust_accuracy)} at ${worst.epsilon} (${list(attacks.map(({ name }) => name))})` : "\u2013"],
-    ["right and proved", [...proved].map(([epsilon, share]) => `${percent(share)} at ${epsilon}`).join(", ") || "\u2013"],
+    ["right and proved", radii.map((radius) => `${percent(proved(radius))} at ${radius}`).join(", ") || "\u2013"],
   ];
 }
+
+const rowsTable = (sheet: Sheet): Numbers => ({
+  head: ["class", ...sheet.shapes.map((_, shape) => `shape ${shape}`)],
+  rows: labelsOfRows(sheet).map((label) => [label, ...sheet.rows[label]!.map((weight) => signed(weight))]),
+});
 
 const MANY = 24;
 const drawn = new WeakMap<object, MapData>();
@@ -60,7 +68,8 @@ function signedMap(of: Grid, most?: number): MapData {
   return drawn.get(of)!;
 }
 
-function sheet(state: State, { kernels, shapes, rows }: Sheet): TemplateResult {
+function sheetView(state: State, sheet: Sheet, width: number): TemplateResult {
+  const { kernels, shapes, rows } = sheet;
   const rotations = rotationsOf(state);
   const every = Math.max(1, Math.round(rotations / 8));
   const list = html`<div class="shape-sheet">${shapes.map(({ speaks_for, base }, index) => html`<figure>
@@ -70,11 +79,14 @@ function sheet(state: State, { kernels, shapes, rows }: Sheet): TemplateResult {
   return html`<div class="sheet">
     <h3>Kernels, in ${every === 1 ? "all" : `${Math.ceil(rotations / every)} of`} ${rotations} rotations</h3>
     <p class="muted">Each is laid on every patch of the two-step map; the best of all gives the bright map.</p>
-    ${kernels.map((turned, kernel) => html`<div class="kernel-row" role="img" aria-label="kernel ${kernel} in its rotations">
+    ${kernels.map((turned, kernel) => html`<figure><div class="kernel-row" role="img" aria-label="kernel ${kernel} in its rotations">
       ${turned.filter((_, at) => at % every === 0).map((taps) => html`<pixel-map class="small" .data=${signedMap(taps, strongest(kernels[kernel]!.flat(2)))}></pixel-map>`)}
-    </div>`)}
+    </div>${pictureTools(`kernel ${kernel}, not turned`, turned[0]!)}</figure>`)}
     <h3>Shapes, and the weight of each for its own class</h3>
     <p class="muted">Where ink speaks for a shape it is blue and solid, where against, orange and hatched.</p>
     ${shapes.length > MANY ? html`<details><summary>all ${shapes.length} shapes</summary>${list}</details>` : list}
+    <h3>Rows: what every shape is worth to every class</h3>
+    <p class="muted">A row a class, a column a shape; framed are the class's own shapes. A claim is the activations times their row.</p>
+    <figure class="picture">${rowsPicture(sheet, width)}${pictureTools("what every shape is worth to every class", rowsTable(sheet))}</figure>
   </div>`;
 }
