@@ -53,15 +53,16 @@ def train(
     return run_training(used.recipe, seed, *used.images, Run(Path(out)), True, used.source, device)
 
 
-def export(source: "Run | str | Path", out: str | Path) -> Model:
+def export(source: "Run | str | Path", out: str | Path, *, card: str | Path | None = None) -> Model:
     """Exports a finished run, or a package as its next version, and loads it.
 
     Args:
         source: A run, its directory, or a package's directory.
         out: The package's directory, ending in NAME/VERSION.
+        card: What `whitebox evaluate` wrote of it; None for a run's own, or what the package before says.
 
     Raises:
-        TrainingError: The run is not finished, or its data is gone.
+        TrainingError: The run is not finished, its data is gone, or the card is of something else.
         PackageError: `out` exists: a version, once written, does not change.
         ModuleNotFoundError: torch or onnx is not installed: the extra `train`.
     """
@@ -69,4 +70,4 @@ def export(source: "Run | str | Path", out: str | Path) -> Model:
     from training.run import Run
 
     directory = source.directory if isinstance(source, Run) else Path(source)
-    return Model(export_from(directory, Path(out)))
+    return Model(export_from(directory, Path(out), card=None if card is None else Path(card)))
