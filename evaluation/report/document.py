@@ -94,7 +94,7 @@ def make_report(cards_directory: Path, page: Path) -> Report:
     made = [section(cards) for section in _SECTIONS if section not in left_out]
     sections = [section for section in made if section.parts]
     place = Path(os.path.relpath(figures_directory, page.parent)).as_posix()
-    contents = "\n".join(f"- [{section.title}](#{_anchor(section.title)})" for section in sections)
+    contents = " · ".join(f"[{section.title}](#{_anchor(section.title)})" for section in sections)
     parts = [_heading(cards, page), contents, *(_markdown(section, place) for section in sections)]
     figures = [figure for section in sections for figure in section.figures]
     return Report(page, "\n\n".join(parts) + "\n", figures, figures_directory)
