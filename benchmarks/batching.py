@@ -17,31 +17,32 @@ import uvloop
 from benchmarks.measuring import save, show
 from benchmarks.serving import one_digit
 from service.app import create_app
-from service.inference.batcher import Batcher, Done, Waiting
+from service.codecs.serialization import Predicted
+from service.inference.batcher import Batcher
+from service.inference.engine import Images
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)
 REQUESTS, ROUNDS = 640, 9
 
 
-def one_by_one(self: Batcher, images: Any, deadline: float, done: Done) -> Waiting:
-    waiting = Waiting(images, deadline, done, self._room)
-    waiting.settle(self._infer(images))
-    return waiting
+async def one_by_one(self: Batcher, images: Images, deadline: float) -> Predicted:  # noqa: ARG001
+    return self._infer(images)
 
 
 async def call(app: Any, body: bytes) -> None:
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
         "path": "/v1/predict", "raw_path": b"/v1/predict", "query_string": b"", "root_path": "",
-        "scheme": "http", "headers": [(b"content-type", b"application/json")], "client": None, "server": None,
+        "scheme": "http", "client": None, "server": None,
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
-        assert message.get("status", 200) == 200
+        assert message.get("status", 200) == 200, message
 
     await app(scope, receive, send)
 
@@ -56,7 +57,7 @@ async def microseconds(app: Any, body: bytes, callers: int) -> float:
 async def compare() -> dict[str, dict[str, float]]:
     app = create_app(Settings(attack_workers=0, certify_workers=0))
     body = json.dumps({"images": [one_digit()]}).encode()
-    ways = {"together": Batcher.submit, "one by one": one_by_one}
+    ways = {"together": Batcher.predict, "one by one": one_by_one}
     found: dict[str, dict[str, list[float]]] = {
         str(callers): {way: [] for way in ways} for callers in CALLERS
     }
@@ -65,7 +66,7 @@ async def compare() -> dict[str, dict[str, float]]:
         for round_number in range(ROUNDS):
             for callers in CALLERS:
                 for way in sorted(ways, reverse=round_number % 2 == 0):
-                    Batcher.submit = ways[way]  # type: ignore[method-assign]
+                    Batcher.predict = ways[way]  # type: ignore[method-assign]
                     found[str(callers)][way].append(await microseconds(app, body, callers))
     return {
         callers: {way: statistics.median(times) for way, times in by_way.items()}

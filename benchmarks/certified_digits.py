@@ -49,10 +49,12 @@ class Subject:
 
     @cached_property
     def verifier(self) -> Verifier:
+        assert self.target.white_box is not None
         return Verifier(self.target.white_box)
 
     @cached_property
     def on_onnxruntime(self) -> OnnxNetwork:
+        assert self.target.graph is not None
         return OnnxNetwork(self.target.graph)
 
     @cached_property

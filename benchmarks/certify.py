@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import time
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,7 +23,7 @@ from benchmarks.serving import server
 
 EPSILON, REQUESTS, BATCH, ROUNDS = 0.1, 100, 16, 5
 BOUND = {"epsilon": EPSILON, "radius": False, "counterexample": False}
-FORMS = {
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "predict": ("/v1/predict", {}),
     "certify: bound": ("/v1/certify", BOUND),
     "certify: bound and radius": ("/v1/certify", {**BOUND, "radius": True}),
@@ -34,10 +35,11 @@ FORMS = {
 def digits(count: int) -> list[list[list[float]]]:
     images, labels = mnist_data()
     chosen = images[np.isin(labels, (3, 5))][:: 1000 // count][:count]
-    return (chosen / 255).reshape(-1, 28, 28).tolist()
+    pixels: list[list[list[float]]] = (chosen / 255).reshape(-1, 28, 28).tolist()
+    return pixels
 
 
-def milliseconds_an_image(client: httpx.Client, form: str, requests: list[list]) -> float:
+def milliseconds_an_image(client: httpx.Client, form: str, requests: list[list[Any]]) -> float:
     path, settings = FORMS[form]
     headers = {"Content-Type": "application/json"}
     times = []
@@ -60,7 +62,7 @@ def main() -> None:
     images = digits(REQUESTS)
     singles = [[image] for image in images]
     batches = [images[start : start + BATCH] for start in range(0, REQUESTS - BATCH + 1, BATCH)]
-    found = {form: {"one": [], "batch": []} for form in FORMS}
+    found: dict[str, dict[str, list[float]]] = {form: {"one": [], "batch": []} for form in FORMS}
     with server("ours") as (url, _, _), httpx.Client(base_url=url.removesuffix("/v1/predict")) as client:
         client.timeout = 120
         wait_for_workers(client, images[0])

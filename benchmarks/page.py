@@ -48,7 +48,8 @@ def answer_times(page: Page) -> list[float]:
         page.mouse.move(box["x"] + 190 - move, box["y"] + 80 + 3 * move)
         page.wait_for_timeout(150)
     page.mouse.up()
-    return page.evaluate("window.took")
+    took: list[float] = page.evaluate("window.took")
+    return took
 
 
 def measure(url: str, executable: str) -> dict[str, float]:

@@ -33,7 +33,8 @@ BIN = Path(sys.executable).parent
 
 def one_digit() -> list[list[float]]:
     images, labels = mnist_data()
-    return (images[labels == 3][0] / 255).astype(np.float32).reshape(28, 28).tolist()
+    pixels: list[list[float]] = (images[labels == 3][0] / 255).astype(np.float32).reshape(28, 28).tolist()
+    return pixels
 
 
 def free_port() -> int:
@@ -99,19 +100,26 @@ def wrk_counting_failures(
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
     not_200 = int(refused[1]) if refused else 0
-    answered = int(re.search(r"(\d+) requests in", out)[1])
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    answered = int(_told(r"(\d+) requests in", out))
+    rate = float(_told(r"Requests/sec:\s+([\d.]+)", out))
     return {
         "requests": answered,
         "requests_per_second": rate * (1 - not_200 / max(1, answered)),
-        "p50_ms": _milliseconds(re.search(r"\n +50%\s+(\S+)", out)[1]),
-        "p99_ms": _milliseconds(re.search(r"\n +99%\s+(\S+)", out)[1]),
+        "p50_ms": _milliseconds(_told(r"\n +50%\s+(\S+)", out)),
+        "p99_ms": _milliseconds(_told(r"\n +99%\s+(\S+)", out)),
         "failed": not_200 + sum(map(int, broken.groups() if broken else ())),
     }
 
 
+def _told(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    if found is None:
+        raise ValueError(f"wrk does not say {pattern}: {text}")
+    return found[1]
+
+
 def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
+    number, unit = _told(r"([\d.]+)", text), _told(r"(us|ms|s)$", text)
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from benchmarks.measuring import ROOT, save, seconds, show
 from model.layers.convolutional import bright_map
 from model.network import WhiteBoxNetwork
+from model.network_config import NetworkConfig
 from model.package_directory import newest_package
 from model.verification.interval_bounds import (
     both_ends,
@@ -55,6 +56,7 @@ def plain_bright_map(pixels: torch.Tensor, kernels: torch.Tensor) -> torch.Tenso
 
 def step_milliseconds() -> dict[str, float]:
     """Times the parts of one step on a batch of 200 real digits, forward and backward."""
+    assert isinstance(PAPER.network, NetworkConfig)
     network = WhiteBoxNetwork(PAPER.network)
     digits = load_mnist("train", PAPER.network.labels).first(PAPER.batch_size)
 

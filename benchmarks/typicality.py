@@ -109,7 +109,9 @@ def _others(package: ModelPackage, test: bool) -> dict[str, Images]:
 def clothes(file: str) -> Images:
     """Returns Fashion-MNIST's images (N, 28, 28) in [0, 1] of a file, "train" or "t10k"."""
     content = gzip.decompress((FASHION / f"{file}-images-idx3-ubyte.gz").read_bytes())
-    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28).astype(np.float32) / 255
+    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28).astype(np.float32) / np.float32(
+        255
+    )
 
 
 def letters() -> Images:

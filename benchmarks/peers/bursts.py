@@ -53,7 +53,7 @@ async def _bursts(server: Server, kind: str, chance: random.Random) -> dict[str,
     expected = offline().run(["logits"], {"image": images})[0].argmax(1)
     good = [post(server.peer.path, body_of(server.peer, image[0].tolist())) for image in images]
     bad = post(server.peer.path, body_of(server.peer, BAD[kind](images[0, 0].tolist())))
-    failed, bad_answered = Counter(), Counter()
+    failed, bad_answered = Counter[str](), Counter[str]()
     for _ in range(BURSTS):
         place = chance.randrange(GOOD + 1)
         answers = await _at_once(server.port, [*good[:place], bad, *good[place:]])

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -57,12 +57,17 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> Answer | None:
         """Sends a request and waits for its answer."""
-        future = asyncio.get_running_loop().create_future()
-        self.send(request, lambda answer: future.done() or future.set_result(answer))
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+
+        def done(answer: Answer | None) -> None:
+            if not future.done():
+                future.set_result(answer)
+
+        self.send(request, done)
         return await future
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         if not self._amid_answer and (answer := whole_answer(data)) is not None:

@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 
-async def app(_scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Awaitable[None]]):
+async def app(
+    _scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Awaitable[None]]
+) -> None:
     while (await receive()).get("more_body"):
         pass
     headers = [(b"content-length", b"2")]

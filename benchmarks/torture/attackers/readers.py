@@ -66,8 +66,10 @@ def _by_schema(content: bytes) -> DecodedImages | None:
     with suppress(Problem):
         body = parse_json(PredictRequest, content, _BUDGETS)
         images, most = body.images, _BUDGETS.max_images
-        options = {"preprocess": body.preprocess, "split": body.split}
-        return OpenedImages(form, images, most, _budgets_of_fewer_pixels(), **options).decode()
+        opened = OpenedImages(
+            form, images, most, _budgets_of_fewer_pixels(), preprocess=body.preprocess, split=body.split
+        )
+        return opened.decode()
     return None
 
 
@@ -146,12 +148,12 @@ def _predict_bodies() -> Iterator[bytes]:
 
 def _infer_bodies() -> Iterator[bytes]:
     for kind, dtype in (
-        ("FP32", np.float32),
-        ("FP64", np.float64),
-        ("FP16", np.float16),
-        ("UINT8", np.uint8),
+        ("FP32", np.dtype(np.float32)),
+        ("FP64", np.dtype(np.float64)),
+        ("FP16", np.dtype(np.float16)),
+        ("UINT8", np.dtype(np.uint8)),
     ):
-        values = np.asarray(_digit()).astype(dtype) / dtype(1 if kind == "UINT8" else 255)
+        values = (np.asarray(_digit()) / (1 if kind == "UINT8" else 255)).astype(dtype)
         tensor = {"name": "image", "shape": [1, 1, 28, 28], "datatype": kind}
         outputs = [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "label"}]
         yield b"\n" + json.dumps({"inputs": [{**tensor, "data": values.ravel().tolist()}]}).encode()
