@@ -49,6 +49,16 @@ def card(name, kind="whitebox", clean=0.9953, robust=0.9211, proved=0.1025, **mo
                 for n in range(1, 51)
             ],
         },
+        "corruptions": {
+            "count": 1000,
+            "clean": clean,
+            "mnist_c_mean": 0.8421,
+            "rows": [{"name": "fog", "accuracy": 0.5}, {"name": "shift_2", "accuracy": 0.9135}],
+        },
+        "other_norms": {
+            "count": 100,
+            "rows": [{"norm": "l2", "median": 2.8604}, {"norm": "l0", "median": 18.0}],
+        },
         "seconds": 1234.5,
         "processes": 2,
         **more,

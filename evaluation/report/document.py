@@ -24,6 +24,7 @@ _SECTIONS = (
     accuracy_figures.by_epsilon,
     accuracy_figures.reliability,
     tables.checks,
+    tables.beyond_ball,
     network_figures.two_step,
     network_figures.kernels,
     network_figures.bases,

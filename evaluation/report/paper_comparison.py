@@ -16,7 +16,7 @@ from evaluation.report.cards import (
     worst_case,
 )
 from evaluation.report.page import NOTHING, Section, left_out, number, percent, points, signed, table
-from evaluation.report.tables import seed_values
+from evaluation.report.training_tables import seed_values
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The sections of tables: what was measured of every network, and how."""
 
-from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, stdev
+from collections.abc import Mapping, Sequence
 
 from evaluation.harness.suite import certified_epsilons
 from evaluation.report.cards import (
@@ -18,13 +17,11 @@ from evaluation.report.cards import (
     certified,
     has_masked_gradients,
     is_partial,
-    precision_at_80_recall,
     ran_whole_suite,
-    withstood,
     worst_case,
 )
 from evaluation.report.page import NOTHING, Section, left_out, percent, plain, table
-from evaluation.report.training_log import training_log_table
+from evaluation.report.training_tables import seed_table, training_log_table
 
 # Attacks in the order of a table, with what a reader may want to know of each; others follow.
 ATTACKS = {
@@ -39,6 +36,13 @@ ATTACKS = {
     "auto": "AutoAttack; with two classes APGD-CE, FAB-T and Square: an image has to withstand all",
     "bpda": "gradients through a smooth surrogate of the network (Athalye 2018)",
     "movable": "ours: greedy, moves only the pixels whose two-step value can change",
+}
+# Of the corruptions beside MNIST-C's, those that a table of all networks has room for.
+_SPOILT = {
+    "salt_and_pepper_10": "salt and pepper, 10%",
+    "gaussian_blur_1.5": "blur, sigma 1.5",
+    "shift_2": "shifted by 2",
+    "rotate_20": "turned by 20°",
 }
 _KINDS = (("whitebox", SHIPPED), ("baseline", BASELINES), ("ablation", ABLATIONS))
 
@@ -90,10 +94,34 @@ def seeds(cards: Cards) -> Section:
     parts: list[str] = []
     for group, by_seed in cards.seeds().items():
         recipe = next(iter(by_seed.values())).get("recipe", group)
-        parts += [f"Recipe `{recipe}`; nothing but the seed differs:", _seed_table(by_seed)]
+        parts += [f"Recipe `{recipe}`; nothing but the seed differs:", seed_table(by_seed)]
     if parts:
         parts.append("The command of each row stands [at the end](#how-it-was-measured).")
     return Section("Several seeds", [*parts, *_missing(cards, SEEDS)])
+
+
+def beyond_ball(cards: Cards) -> Section:
+    """What no radius in L-inf says anything of: corruptions, and the smallest changes in L2 and L0."""
+    shown = _compared(cards)
+    spoilt = {name: card["corruptions"] for name, card in shown.items() if "corruptions" in card}
+    moved = {name: card["other_norms"] for name, card in shown.items() if "other_norms" in card}
+    parts: list[str] = []
+    if spoilt:
+        rows = [[_title(cards, name), f"{one['count']:,}", *_spoilt(one)] for name, one in spoilt.items()]
+        parts += [
+            "Accuracy on random test images as the world spoils them: unspoilt, on average over the fifteen "
+            "corruptions of MNIST-C (Mu & Gilmer 2019), and under some others "
+            "([all of them](evaluation.md#beyond-the-ball)).",
+            table(["network", "images", "clean", "mean of MNIST-C", *_SPOILT.values()], rows),
+        ]
+    if moved:
+        rows = [[_title(cards, name), f"{one['count']:,}", *_moved(one)] for name, one in moved.items()]
+        parts += [
+            "The smallest change found that turns an image, the median over random test images: in L2, and "
+            "in how many pixels (L0); nothing was trained for either ([how](evaluation.md#other-norms)).",
+            table(["network", "images", "median L2", "median of the fewest pixels"], rows),
+        ]
+    return Section("Beyond the ball", parts or [no_cards(cards)])
 
 
 def checks(cards: Cards) -> Section:
@@ -207,42 +235,15 @@ def _boundary(cards: Cards, shown: Mapping[str, Card]) -> list[str]:
     ]
 
 
-Column = Callable[[Card], float | None]
-_SEED_COLUMNS: dict[str, Column] = {
-    "clean": lambda card: card["clean"]["accuracy"],
-    "pgd-40": lambda card: withstood(card, "pgd-40"),
-    "apgd-ce": lambda card: withstood(card, "apgd-ce"),
-    "auto": lambda card: withstood(card, "auto"),
-    "worst attack": lambda card: worst_case(card) if ran_whole_suite(card) else None,
-    "precision at 80% recall": precision_at_80_recall,
-}
+def _spoilt(corruptions: Card) -> list[str]:
+    by_name = {row["name"]: row["accuracy"] for row in corruptions["rows"]}
+    shares = [corruptions["clean"], corruptions["mnist_c_mean"], *map(by_name.get, _SPOILT)]
+    return [percent(share) for share in shares]
 
 
-def _proved_at(radius: float) -> Column:
-    return lambda card: certified(card, radius)
-
-
-def seed_values(by_seed: dict[int, Card]) -> dict[str, list[float]]:
-    """Returns the columns of a table of seeds that every one of them was measured for."""
-    least, _, whole = certified_epsilons(next(iter(by_radius({str(n): c for n, c in by_seed.items()}))))
-    columns = _SEED_COLUMNS | {f"proved, {radius:g}": _proved_at(radius) for radius in (least, whole)}
-    read = {name: [value(card) for card in by_seed.values()] for name, value in columns.items()}
-    return {name: [v for v in found if v is not None] for name, found in read.items() if None not in found}
-
-
-def _seed_table(by_seed: dict[int, Card]) -> str:
-    columns = seed_values(by_seed)
-    rows = [
-        [str(seed), *(percent(values[place]) for values in columns.values())]
-        for place, seed in enumerate(by_seed)
-    ]
-    if len(by_seed) > 1:
-        rows += [
-            ["**mean**", *(f"**{percent(mean(values))}**" for values in columns.values())],
-            ["standard deviation, points", *(f"± {100 * stdev(v):.2f}" for v in columns.values())],
-            ["lowest to highest", *(f"{percent(min(v))} to {percent(max(v))}" for v in columns.values())],
-        ]
-    return table(["seed", *columns], rows)
+def _moved(norms: Card) -> list[str]:
+    medians = {row["norm"]: row["median"] for row in norms["rows"]}
+    return [NOTHING if medians.get(norm) is None else f"{medians[norm]:.3g}" for norm in ("l2", "l0")]
 
 
 def _passed(card: Card, name: str) -> str:

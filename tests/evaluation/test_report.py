@@ -25,7 +25,7 @@ PUBLISHED = ROOT / "docs" / "RESULTS.md"
 
 def test_with_all_cards_every_section_has_its_table_or_picture(written):
     titles = re.findall(r"^## (.*)$", written.text, re.M)
-    assert len(titles) == 22
+    assert len(titles) == 23
     assert titles[0] == "One explanation"
     for title in titles:
         assert "| --- |" in section(written, title) or "![" in section(written, title), title
@@ -67,6 +67,24 @@ def test_what_falls_behind_the_paper_is_said_as_plainly_as_what_does_not(written
     goals = section(written, "Goals, set before the work")
     assert "| mnist-3v5 | clean | ≥ 99.40% | 99.00% | **no** |" in goals
     assert "| mnist-3v5 | worst attack, 0.3 | ≥ 92.00% | 92.11% | yes |" in goals
+
+
+def test_what_lies_beyond_the_ball_is_told_of_every_network_that_was_measured_there(written):
+    text = section(written, "Beyond the ball")
+    spoilt, moved = text.split("The smallest change found")
+    assert row(spoilt, "mnist-10")[1:4] == [
+        "1,000",
+        row(section(written, "All networks"), "mnist-10")[2],
+        "84.21%",
+    ]
+    assert row(spoilt, "network")[4:] == [
+        "salt and pepper, 10%",
+        "blur, sigma 1.5",
+        "shifted by 2",
+        "turned by 20°",
+    ]
+    assert row(spoilt, "cnn")[6] == "91.35%"
+    assert row(moved, "mnist-10")[1:] == ["100", "2.86", "18"]
 
 
 def test_a_failed_check_is_spelled_out(written):

@@ -1,10 +1,58 @@
-"""The log of trials of certified training as a table."""
+"""Tables of trainings: the seeds of a recipe, and the log of trials of certified training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
-from evaluation.report.cards import Card
+from evaluation.harness.suite import certified_epsilons
+from evaluation.report.cards import (
+    Card,
+    by_radius,
+    certified,
+    precision_at_80_recall,
+    ran_whole_suite,
+    withstood,
+    worst_case,
+)
 from evaluation.report.page import NOTHING, percent, plain, table
+
+Column = Callable[[Card], float | None]
+_SEED_COLUMNS: dict[str, Column] = {
+    "clean": lambda card: card["clean"]["accuracy"],
+    "pgd-40": lambda card: withstood(card, "pgd-40"),
+    "apgd-ce": lambda card: withstood(card, "apgd-ce"),
+    "auto": lambda card: withstood(card, "auto"),
+    "worst attack": lambda card: worst_case(card) if ran_whole_suite(card) else None,
+    "precision at 80% recall": precision_at_80_recall,
+}
+
+
+def _proved_at(radius: float) -> Column:
+    return lambda card: certified(card, radius)
+
+
+def seed_values(by_seed: dict[int, Card]) -> dict[str, list[float]]:
+    """Returns the columns of a table of seeds that every one of them was measured for."""
+    least, _, whole = certified_epsilons(next(iter(by_radius({str(n): c for n, c in by_seed.items()}))))
+    columns = _SEED_COLUMNS | {f"proved, {radius:g}": _proved_at(radius) for radius in (least, whole)}
+    read = {name: [value(card) for card in by_seed.values()] for name, value in columns.items()}
+    return {name: [v for v in found if v is not None] for name, found in read.items() if None not in found}
+
+
+def seed_table(by_seed: dict[int, Card]) -> str:
+    """Returns a table of all seeds of a recipe, with mean and spread."""
+    columns = seed_values(by_seed)
+    rows = [
+        [str(seed), *(percent(values[place]) for values in columns.values())]
+        for place, seed in enumerate(by_seed)
+    ]
+    if len(by_seed) > 1:
+        rows += [
+            ["**mean**", *(f"**{percent(mean(values))}**" for values in columns.values())],
+            ["standard deviation, points", *(f"± {100 * stdev(v):.2f}" for v in columns.values())],
+            ["lowest to highest", *(f"{percent(min(v))} to {percent(max(v))}" for v in columns.values())],
+        ]
+    return table(["seed", *columns], rows)
 
 
 def training_log_table(log: Sequence[Card]) -> list[str]:
