@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := .venv/lock/bin/uv
 
 .PHONY: serve test test-all lint format web web-check demo image-test contract-test minimum-versions audit bench bench-peers clean report \
-	docs results-3v5 results-3v5-certified results-10 results-10-certified results-compared
+	docs results-3v5 results-3v5-certified results-10 results-10-certified results-fashion results-compared
 
 serve: .venv/serve.stamp ## Serve the shipped model on HOST:PORT
 	@exec $(BIN)/whitebox serve --host $(HOST) --port $(PORT)
@@ -89,10 +89,12 @@ bench-peers: .venv/dev.stamp ## The same beside KServe, MLServer, LitServe and B
 results-3v5: .venv/dev.stamp ## Five seeds of the paper's recipe, then everything on the shipped model
 	$(call SEEDS,paper,mnist-3v5-seed,0 1 2 3 4)
 	$(call CARD,artifacts/mnist-3v5/6,mnist-3v5)
+	$(call EXACT,artifacts/mnist-3v5/6,mnist-3v5,4,--epsilon 0.3)
 
 results-3v5-certified: .venv/dev.stamp ## The same of the certified recipe
 	$(call SEEDS,certified,mnist-3v5-certified-seed,0 1 2 3 4)
 	$(call CARD,artifacts/mnist-3v5-certified/7,mnist-3v5-certified,--trust-certificates)
+	$(call EXACT,artifacts/mnist-3v5-certified/7,mnist-3v5-certified,20,--epsilon 0.3)
 
 results-10: .venv/dev.stamp ## Ten digits, the paper's recipe
 	$(call SEEDS,paper-10,mnist-10-seed,0 1 2 3 4)
@@ -105,12 +107,20 @@ results-10-certified: .venv/dev.stamp ## Ten digits, the certified recipe
 			--out $(CARDS)/mnist-10-certified-seed-$$seed.json || exit 1; \
 	done
 	$(call CARD,artifacts/mnist-10-certified/8,mnist-10-certified,--trust-certificates)
+	$(call EXACT,artifacts/mnist-10-certified/8,mnist-10-certified,61,--epsilon 0.1 --epsilon 0.2 --epsilon 0.3)
+
+FASHION ?= /usr/share/datasets/fashion-mnist
+results-fashion: .venv/dev.stamp ## Both models of Fashion-MNIST, whose files are in FASHION
+	$(call CARD,artifacts/fashion-mnist/4,fashion-mnist,--attack pgd-40 --attack apgd-ce,--data $(FASHION))
+	$(call CARD,artifacts/fashion-mnist-certified/4,fashion-mnist-certified,\
+		--attack pgd-40 --attack apgd-ce --attack apgd-t --trust-certificates,--data $(FASHION))
 
 results-compared: .venv/dev.stamp ## Baselines and ablations
 	for recipe in logistic cnn cnn-thresholded cnn-adversarial \
 			paper-without-two-step paper-without-convolution paper-without-poses paper-without-noise; do \
 		$(BIN)/whitebox train --recipe $$recipe --seed 0 && \
 		$(BIN)/whitebox evaluate runs/$$recipe-0 --out $(CARDS)/$$recipe.json && \
+		$(BIN)/whitebox evaluate runs/$$recipe-0 --corruptions --other-norms --out $(CARDS)/$$recipe.json && \
 		cp runs/$$recipe-0/metrics.jsonl $(CARDS)/$$recipe.metrics.jsonl || exit 1; \
 	done
 
@@ -126,10 +136,15 @@ for seed in $(3); do \
 	cp runs/$(1)-$$seed/metrics.jsonl $(CARDS)/$(2)-$$seed.metrics.jsonl || exit 1; \
 done
 endef
-# $(call CARD,package,name of the card,options): everything that is measured of a shipped model.
+# $(call CARD,package,name of the card,options,data): what is measured of a shipped model.
 define CARD
-$(BIN)/whitebox evaluate $(1) --out $(CARDS)/$(2).json $(3)
-$(BIN)/whitebox inside $(1) --out $(CARDS)/$(2).inside.json
+$(BIN)/whitebox evaluate $(1) --out $(CARDS)/$(2).json $(3) $(4)
+$(BIN)/whitebox evaluate $(1) --corruptions --other-norms --out $(CARDS)/$(2).json $(4)
+$(BIN)/whitebox inside $(1) --out $(CARDS)/$(2).inside.json $(4)
+endef
+# $(call EXACT,package,name of the card,seconds a digit,radii): what intervals do not decide.
+define EXACT
+$(BIN)/whitebox certify $(1) $(4) --exact $(3) --verdicts $(CARDS)/$(2).verdicts.jsonl --out $(CARDS)/$(2).json
 endef
 
 clean:
