@@ -101,7 +101,7 @@ export async function loadModels(name: string | null, version: string | null): P
     const newest = (wanted: string): api.ModelSummary | undefined => models.filter((model) => model.name === wanted).at(-1);
     const exact = models.find((model) => model.name === name && model.version === version);
     const chosen = exact ?? (name === null ? undefined : newest(name)) ?? newest(standard) ?? models[0];
-    if (chosen) await chooseModel(chosen);
+    if (chosen) void chooseModel(chosen); // a sample of it is shown meanwhile
   } catch (error) {
     fail(error);
   }
