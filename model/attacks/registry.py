@@ -138,7 +138,15 @@ def hopskipjump(target: Target, settings: AttackSettings) -> Tensor:
 def fmn_l0(target: Target, starts: Tensor) -> Tensor:
     """Lets few pixels change, along the gradient, from misclassified images on (FMN, Pintor 2021)."""
     points = astensor(starts)  # foolbox 3.3.4 forgets to, here alone
-    return _foolbox(foolbox.attacks.L0FMNAttack(), target, starting_points=points)
+    return _foolbox(_FmnL0(), target, starting_points=points)
+
+
+class _FmnL0(foolbox.attacks.L0FMNAttack):  # type: ignore[misc]
+    """Foolbox's, which fails where all pixels may change: where gradients vanish it comes to that (3.3.4)."""
+
+    def project(self, x: Any, x0: Any, epsilon: Any) -> Any:  # noqa: ANN401
+        fewer = x.flatten(start=1).shape[1] - 1
+        return super().project(x, x0, epsilon.minimum(fewer))
 
 
 def pointwise(target: Target, starts: Tensor) -> Tensor:

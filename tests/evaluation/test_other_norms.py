@@ -29,6 +29,14 @@ class CornerPixel(nn.Module):
         return torch.stack([0.5 - corner, corner - 0.5], dim=1)
 
 
+class CountsBlackPixels(nn.Module):
+    """Calls an image a 5 if more than half of it is dark: its gradient is zero everywhere."""
+
+    def forward(self, images):
+        dark = (images.flatten(1) > 0.5).float().mean(dim=1) - 0.5 + 0 * images.flatten(1).sum(dim=1)
+        return torch.stack([-dark, dark], dim=1)
+
+
 def by_norm(found):
     return {row["norm"]: row for row in found["rows"]}
 
@@ -42,6 +50,14 @@ def test_a_network_that_looks_at_one_pixel_falls_to_one_pixel(dataset):
     assert rows["l0"]["median"] == 1
     assert rows["l2"]["median"] == pytest.approx(0.5, abs=0.01)
     assert rows["l2"]["accuracy"][1] == {"radius": 1.0, "accuracy": 0.0}
+
+
+def test_a_network_without_gradients_is_measured_too(dataset):
+    noise = torch.rand(dataset.images.shape, generator=torch.Generator().manual_seed(0))
+    images = torch.where(dataset.classes[:, None, None, None] == 1, 0.5 + noise / 2, noise / 2)
+    model = EvaluatedModel("counts", CountsBlackPixels(), (3, 5))
+    rows = by_norm(accuracy_in_other_norms(model, replace(dataset, images=images), sample=6))
+    assert rows["l0"]["median"] == pytest.approx(392, abs=1)  # half of the pixels have to change
 
 
 @pytest.mark.slow
