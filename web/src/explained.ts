@@ -9,6 +9,9 @@ const SILENT = 5e-4;
 
 export const labelsOf = (prediction: { logits: Record<string, number> }): string[] => Object.keys(prediction.logits);
 
+/** Whether a label is too long to be shown as large as a digit. */
+export const isWord = (label: string): boolean => label.length > 2;
+
 /** Labels from the largest logit to the smallest. */
 export function ranked(prediction: { logits: Record<string, number> }): string[] {
   return labelsOf(prediction).sort((a, b) => prediction.logits[b]! - prediction.logits[a]!);

@@ -2,8 +2,8 @@
 import { svg, type SVGTemplateResult } from "lit-html";
 import type { Sheet } from "../api";
 import { signed, strongest } from "../numbers";
+import { LETTER } from "./waterfall";
 
-const LETTER = 7.2;
 const [LOWEST, TALLEST] = [14, 28];
 
 export const labelsOfRows = ({ shapes }: Sheet): string[] => [...new Set(shapes.map(({ speaks_for }) => String(speaks_for)))];

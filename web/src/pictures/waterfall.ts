@@ -8,7 +8,8 @@ import type { Focus } from "../state";
 
 const ROW = 22;
 const NAMES = 124;
-const LETTER = 7.2;
+/** What a letter of a name takes, in pixels. */
+export const LETTER = 7.2;
 const NUMBERS = 62;
 
 /** The axis that waterfalls side by side share. */

@@ -2,20 +2,18 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Prediction } from "../api";
 import { isEmpty } from "../drawing";
-import { labelsOf } from "../explained";
+import { isWord, labelsOf } from "../explained";
 import { percent, signed } from "../numbers";
 import { labelsOfModel, type State } from "../state";
 
 /** Longer labels are broken. */
 const MOST_LETTERS = 14;
-/** Labels up to here are as large as a digit. */
-const FEW_LETTERS = 2;
 
 export function answerView(state: State, share: TemplateResult): TemplateResult {
   const { prediction, problem, slow, drawing } = state;
   return html`<section class="answer" aria-label="Answer" aria-busy=${slow}>
     <div class="answer-head">
-      <output class="answer-label ${prediction ? (String(prediction.label).length > FEW_LETTERS ? "is-word" : "") : "is-empty"}" aria-live="polite">${prediction ? prediction.label : "?"}</output>
+      <output class="answer-label ${prediction ? (isWord(String(prediction.label)) ? "is-word" : "") : "is-empty"}" aria-live="polite">${prediction ? prediction.label : "?"}</output>
       <div class="answer-words">${problem ? problemView(problem) : prediction ? certainty(prediction) : waiting(isEmpty(drawing))}</div>
     </div>
     ${bars(state)}

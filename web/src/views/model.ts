@@ -1,5 +1,6 @@
 // The model: what it is, what it holds, how it came to be.
 import { html, nothing, type TemplateResult } from "lit-html";
+import { guard } from "lit-html/directives/guard.js";
 import type { Grid, Results, Sheet } from "../api";
 import { count, percent, signed, strongest } from "../numbers";
 import "../pictures/pixel-map";
@@ -56,10 +57,16 @@ function measured({ data, clean, attacks = [], worst_case: worst, certified = []
   ];
 }
 
-const rowsTable = (sheet: Sheet): Numbers => ({
-  head: ["class", ...sheet.shapes.map((_, shape) => `shape ${shape}`)],
-  rows: labelsOfRows(sheet).map((label) => [label, ...sheet.rows[label]!.map((weight) => signed(weight))]),
-});
+const tables = new WeakMap<Sheet, Numbers>();
+function rowsTable(sheet: Sheet): Numbers {
+  if (!tables.has(sheet)) {
+    tables.set(sheet, {
+      head: ["class", ...sheet.shapes.map((_, shape) => `shape ${shape}`)],
+      rows: labelsOfRows(sheet).map((label) => [label, ...sheet.rows[label]!.map((weight) => signed(weight))]),
+    });
+  }
+  return tables.get(sheet)!;
+}
 
 const MANY = 24;
 const drawn = new WeakMap<object, MapData>();
@@ -87,6 +94,6 @@ function sheetView(state: State, sheet: Sheet, width: number): TemplateResult {
     ${shapes.length > MANY ? html`<details><summary>all ${shapes.length} shapes</summary>${list}</details>` : list}
     <h3>Rows: what every shape is worth to every class</h3>
     <p class="muted">A row a class, a column a shape; framed are the class's own shapes. A claim is the activations times their row.</p>
-    <figure class="picture">${rowsPicture(sheet, width)}${pictureTools("what every shape is worth to every class", rowsTable(sheet))}</figure>
+    <figure class="picture">${guard([sheet, width], () => rowsPicture(sheet, width))}${pictureTools("what every shape is worth to every class", rowsTable(sheet))}</figure>
   </div>`;
 }

@@ -2,7 +2,7 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Explanation, Grid } from "../api";
 import { compareWith } from "../asking";
-import { addends, bestShape, labelsOf, pixelInBar, ranked, sentence, shareOnBright, shareOnTwoStep } from "../explained";
+import { addends, bestShape, isWord, labelsOf, pixelInBar, ranked, sentence, shareOnBright, shareOnTwoStep } from "../explained";
 import { plain, signed, strongest, sum } from "../numbers";
 import "../pictures/pixel-map";
 import type { MapData, PixelPlace } from "../pictures/pixel-map";
@@ -174,7 +174,7 @@ function whyNot(state: State, explanation: Explanation, answer: string): Templat
   if (labels.length < 3) return nothing;
   return html`<div class="why-not">
     <h3>Why not another?</h3>
-    <div class="choices ${labels.some(({ length }) => length > 2) ? "are-words" : ""}" role="group" aria-label="Compare the answer with">
+    <div class="choices ${labels.some(isWord) ? "are-words" : ""}" role="group" aria-label="Compare the answer with">
       ${labels.map((label) => {
         const shape = bestShape(explanation, label);
         return html`<button type="button" class="choice" aria-pressed=${label === state.rival} ?disabled=${label === answer} @click=${() => compareWith(label)}>
