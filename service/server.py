@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
 from service.http.protection.connections import Connection
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.telemetry.logs import set_up_logging
 from service.telemetry.metrics import SHARED_DIRECTORY
 
@@ -38,9 +38,8 @@ class _Server(uvicorn.Server):
         """Starts to listen."""
         await super().startup(sockets)
         if self.started:
-            for listening in self.servers[0].sockets:
-                host, port = listening.getsockname()[:2]
-                url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            for listening in sockets or ():
+                url = _url(listening)
                 _LOGGER.info("listening on %s%s", url, _how_to_try(url) if sys.stderr.isatty() else "")
 
 
@@ -58,6 +57,11 @@ class _Supervisor(Multiprocess):
         super().keep_subprocess_alive()
 
 
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _how_to_try(url: str) -> str:
     hint = f"; look at {url}/; its calls are at {url}/docs"
     if _EXAMPLE.exists():
@@ -65,8 +69,27 @@ def _how_to_try(url: str) -> str:
     return hint
 
 
-def run_server(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; then what is in progress ends first."""
+def listening_socket(settings: Settings) -> socket.socket:
+    """Returns a socket at the host and port; whoever connects is refused until something listens.
+
+    Raises:
+        SettingsError: There can be none, as where another service has the port.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        place = f"{settings.host}, port {settings.port}"
+        raise SettingsError(
+            f"Cannot listen on {place}: {error.strerror}. Set --host and --port (0 takes a free port)."
+        ) from error
+    return listening
+
+
+def run_server(settings: Settings, listening: socket.socket) -> None:
+    """Serves on a socket until SIGTERM or SIGINT; then what is in progress ends first."""
     # uvicorn raises a signal again when it has shut down; a service that was told to end ended well.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
     # What a serving process of several cannot get from the command line.
@@ -75,15 +98,13 @@ def run_server(settings: Settings) -> None:
     set_up_logging(settings.log_level, settings.log_format)
     _allow_open_files(settings.max_connections)
     if settings.workers == 1:
-        _serve_alone(settings)
+        _serve_alone(settings, listening)
         return
-    _LOGGER.info(
-        "starting %d serving processes on http://%s:%d", settings.workers, settings.host, settings.port
-    )
+    _LOGGER.info("starting %d serving processes on %s", settings.workers, _url(listening))
     with tempfile.TemporaryDirectory(prefix="whitebox-") as directory:
         _share(directory)
         config = uvicorn.Config(_APPLICATION, workers=settings.workers, **_uvicorn_options(settings))
-        _Supervisor(config, [config.bind_socket()]).run()
+        _Supervisor(config, [listening]).run()
 
 
 def _allow_open_files(connections: int) -> None:
@@ -102,10 +123,10 @@ def _allow_open_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _serve_alone(settings: Settings) -> None:
+def _serve_alone(settings: Settings, listening: socket.socket) -> None:
     server = _Server(uvicorn.Config(_APPLICATION, **_uvicorn_options(settings)))
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run([listening])
     if not server.started:
         sys.exit(_START_FAILED)
 
@@ -114,8 +135,6 @@ def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "factory": True,
         "http": Connection,
-        "host": settings.host,
-        "port": settings.port,
         "log_config": None,
         "access_log": False,
         "server_header": False,

@@ -433,9 +433,9 @@ print(logging.getLogger("uvicorn.access").hasHandlers())  # what uvicorn asks be
 def test_host_port_and_log_level_are_settings_that_options_override(observed):
     # An info line, on the option's port.
     assert f"listening on http://127.0.0.1:{observed.port}" in observed.log
-    failed = whitebox("serve", WHITEBOX_HOST="nowhere.invalid", **NO_WORKERS)
-    assert failed.returncode != 0
-    assert "nowhere.invalid" in failed.stderr or "not known" in failed.stderr
+    failed = whitebox("serve", WHITEBOX_HOST="nowhere.invalid")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Cannot listen on nowhere.invalid, port 8000: ")
 
 
 @pytest.mark.parametrize(
@@ -518,9 +518,10 @@ def test_traces_reach_a_collector_under_the_clients_trace(observed):
 
 def test_a_port_in_use_is_one_line(client):
     port = client.base_url.port
-    ended = whitebox("serve", "--port", str(port), **NO_WORKERS)
-    assert ended.returncode != 0
-    assert "Traceback" not in ended.stderr
+    ended = whitebox("serve", "--port", str(port))
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()  # and none that a model was loaded
+    assert line.startswith(f"Cannot listen on 127.0.0.1, port {port}: Address already in use. Set --host and --port")
     with socket.create_connection(("127.0.0.1", port)):
         pass
 

@@ -9,7 +9,7 @@ import typer
 from model.package_directory import check_default_model
 from service.app import create_tracing, new_state
 from service.http.protection.auth import ApiKeys
-from service.server import run_server
+from service.server import listening_socket, run_server
 from service.settings import LogLevel, Settings, load_settings
 from whitebox.cli.console import errors_in_one_line, fail, say
 
@@ -39,7 +39,8 @@ def serve(
         if check:
             _check(settings)
             return
-    run_server(settings)
+        listening = listening_socket(settings)  # a port in use is told before any model is loaded
+    run_server(settings, listening)
 
 
 def _check(settings: Settings) -> None:
