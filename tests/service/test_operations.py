@@ -521,7 +521,8 @@ def test_a_port_in_use_is_one_line(client):
     ended = whitebox("serve", "--port", str(port))
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()  # and none that a model was loaded
-    assert line.startswith(f"Cannot listen on 127.0.0.1, port {port}: Address already in use. Set --host and --port")
+    told = f"Cannot listen on 127.0.0.1, port {port}: Address already in use. Set --host and --port"
+    assert line.startswith(told)
     with socket.create_connection(("127.0.0.1", port)):
         pass
 
