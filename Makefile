@@ -19,7 +19,7 @@ test-all: HYPOTHESIS_PROFILE ?= thorough
 test: .venv/dev.stamp ## Run the tests but those marked slow; those marked full_data need WHITEBOX_DATA_DIR
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-all: .venv/dev.stamp ## Run all tests, properties with ten times as many examples
+test-all: .venv/dev.stamp ## Run all tests, properties with fifteen times as many examples
 	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev.stamp ## Style, types, import directions

@@ -17,7 +17,7 @@ from model.package import ModelPackage, read_package
 from training.data import DATA_DIR_VARIABLE, Dataset, load_mnist
 
 # A deadline would tell how busy the machine is. `make test-all` asks for the thorough profile.
-hypothesis.settings.register_profile("quick", max_examples=30, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=300, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
