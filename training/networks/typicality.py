@@ -4,11 +4,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from model.frozen import Expanded, Inference
 from model.layers.semantic import l2_normalised
+from model.layers.warp import warp
 from model.manifest import TYPICALITY_SCORE
 from model.typicality import Typicality, TypicalityConfig, Weights, pooled_maps
 from training.data.dataset import Dataset
@@ -90,15 +90,13 @@ def _directions(bright: Tensor, pooling: int, copies: int, generator: Generator)
 
 def _moved(maps: Tensor, generator: Generator) -> Tensor:
     """Returns the maps (N, 1, H, W), each turned, scaled, sheared and shifted at random, a little."""
-    count, _, height, width = maps.shape
-    turn, across, down, shear, right, below = 2 * torch.rand(6, count, generator=generator) - 1
+    turn, across, down, shear, right, below = 2 * torch.rand(6, len(maps), generator=generator) - 1
     cosine, sine = (math.radians(_TURNED) * turn).cos(), (math.radians(_TURNED) * turn).sin()
     across, down = 1 + _SCALED * across, 1 + _SCALED * down
-    to_x = [cosine * across, _SHEARED * shear - sine * down, right * 2 * _SHIFTED / width]
-    to_y = [sine * across, cosine * down, below * 2 * _SHIFTED / height]
+    to_x = [cosine * across, _SHEARED * shear - sine * down, _SHIFTED * right]
+    to_y = [sine * across, cosine * down, _SHIFTED * below]
     affine = torch.stack([torch.stack(row, dim=1) for row in (to_x, to_y)], dim=1)  # (N, 2, 3)
-    grid = F.affine_grid(affine, list(maps.shape), align_corners=False)  # (N, H, W, 2)
-    return F.grid_sample(maps, grid, align_corners=False)
+    return warp(maps[:, 0], affine)[:, None]
 
 
 def _prototypes(vectors: Tensor, count: int, generator: Generator) -> Tensor:
