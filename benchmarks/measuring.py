@@ -41,6 +41,16 @@ def show(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     Console(width=110).print(table)
 
 
+def save_servers(name: str, setting: dict[str, Any], servers: dict[str, Any]) -> None:
+    """Saves what was measured of servers, unless that lacks some that are there: they may be cited."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())["servers"] if path.exists() else {}
+    if lacking := before.keys() - servers.keys():
+        Console().print(f"{path.relative_to(ROOT)} stays, which also has: {', '.join(sorted(lacking))}.")
+    else:
+        save(name, {**setting, "servers": servers})
+
+
 def save(name: str, results: dict[str, Any]) -> None:
     """Writes the results with what they depend on to benchmarks/results/NAME.json."""
     packages = ("whitebox-serving", "onnxruntime", "fastapi", "uvicorn", "torch", "numpy")

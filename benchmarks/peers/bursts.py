@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from benchmarks.measuring import save, show
+from benchmarks.measuring import save_servers, show
 from benchmarks.peers.catalogue import Image
 from benchmarks.peers.servers import Server, body_of, digits, offline, running
 from benchmarks.peers.wire import Answer, connect, post
@@ -45,7 +45,7 @@ def compare(names: list[str], environments: Path, seed: int) -> None:
             rows.append([name, kind, found["good"], found["good_failed"], bad])
     columns = ["server", "the bad one", "good requests", "of them failed", "bad ones answered"]
     show(f"{BURSTS} bursts of {GOOD} good requests and a bad one", columns, rows)
-    save("peers_bursts", {"seed": seed, "servers": results})
+    save_servers("peers_bursts", {"seed": seed}, results)
 
 
 async def _bursts(server: Server, kind: str, chance: random.Random) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import httpx
 import uvloop
 from rich.console import Console
 
-from benchmarks.measuring import save, show
+from benchmarks.measuring import save_servers, show
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.open_loop import OpenLoop
 from benchmarks.peers.servers import Server, body_of, digits, running
@@ -127,8 +127,7 @@ def _report(names: list[str], rates: list[int], every: dict[Level, list[Found]],
         for name in names
     }
     pins = {name: PEERS[name].pins for name in names}
-    if pins.keys() == PEERS.keys():  # else what docs/performance.md cites would be lost
-        save("peers", {**setting, "pins": pins, "servers": results})
+    save_servers("peers", {**setting, "pins": pins}, results)
 
 
 def _closed_cell(rounds: list[Found]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.measuring import save, show
+from benchmarks.measuring import save_servers, show
 from benchmarks.peers.levels import connections_of, image_of, rate_of
 from benchmarks.peers.open_loop import OpenLoop
 from benchmarks.peers.servers import Server, running
@@ -54,7 +54,7 @@ def compare(names: list[str], environments: Path, duration: int, seconds: int, d
         columns,
         [_row(name, found) for name, found in results.items()],
     )
-    save("peers_overload", {"duration_s": duration, "deadline_s": deadline, "servers": results})
+    save_servers("peers_overload", {"duration_s": duration, "deadline_s": deadline}, results)
 
 
 async def _borne(server: Server, closed: float, seconds: float, deadline: float) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 import uvloop
 
-from benchmarks.measuring import save, show
+from benchmarks.measuring import save_servers, show
 from benchmarks.peers.catalogue import MODEL, PEERS
 from benchmarks.peers.servers import Server, digits, offline, running
 from benchmarks.peers.wire import Answer, Connection, connect, post
@@ -46,7 +46,7 @@ def compare(names: list[str], environments: Path, seconds: float, rounds: int) -
         ],
         [_row(name, found) for name, found in results.items()],
     )
-    save("peers_tensors", {"seconds": seconds, "rounds": rounds, "servers": results})
+    save_servers("peers_tensors", {"seconds": seconds, "rounds": rounds}, results)
 
 
 async def _measure(server: Server, images: np.ndarray, seconds: float, rounds: int) -> dict[str, Any]:
