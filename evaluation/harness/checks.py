@@ -58,7 +58,7 @@ def _unbounded(measurements: Measurements) -> Iterator[Check]:
 def _monotone(measurements: Measurements) -> Iterator[Check]:
     for name, points in measurements.curves().items():
         shares = [point.share for point in points.values()]
-        rise = float(np.diff(shares).max()) if len(shares) > 1 else 0.0
+        rise = float(np.diff(shares).max().round(9)) if len(shares) > 1 else 0.0  # 3 of 300 images are 1%
         yield Check(
             f"{name} accuracy never rises with epsilon",
             rise <= _NOISE_OF_A_CURVE,

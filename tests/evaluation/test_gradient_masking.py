@@ -1,5 +1,6 @@
 """The checks for gradient masking fail on a network that masks its gradients, and BPDA takes the mask off."""
 
+import numpy as np
 import pytest
 import torch
 from evaluation_suites import few, tiny
@@ -7,7 +8,11 @@ from torch import nn
 
 from evaluation.evaluated_model import EvaluatedModel
 from evaluation.harness import evaluate
+from evaluation.harness.checks import run_checks
+from evaluation.harness.measurements import Measurement, Measurements
 from evaluation.harness.plan import plan_suite
+from evaluation.harness.suite import Attack
+from model.attacks.settings import AttackSettings
 
 
 class Thresholded(nn.Module):
@@ -72,3 +77,25 @@ def test_a_surrogate_takes_the_mask_off(masked, test_digits, tmp_path):
     assert bpda["robust_accuracy"] < pgd["robust_accuracy"] - 0.2
     (check,) = [check for check in card["checks"] if check["name"].startswith("BPDA")]
     assert not check["passed"]
+
+
+def curve(withstood_of_300: dict[float, int]) -> Measurements:
+    """Returns a curve of PGD on 300 images."""
+    measured = {
+        f"pgd-40@{epsilon}": Measurement(
+            Attack(f"pgd-40@{epsilon}", AttackSettings("pgd", "linf", epsilon, 40), 300, "curve"),
+            np.arange(300),
+            np.arange(300) < withstood,
+            1.0,
+            0,
+            {},
+        )
+        for epsilon, withstood in withstood_of_300.items()
+    }
+    return Measurements(0.3, np.ones(300, dtype=bool), measured)
+
+
+@pytest.mark.parametrize(("more", "passed"), [(0, True), (3, True), (4, False)])
+def test_a_curve_may_rise_by_as_much_as_its_tolerance(more, passed):
+    (check,) = run_checks(curve({0.3: 286, 0.35: 283, 0.4: 283 + more}))
+    assert check.passed == passed, check
