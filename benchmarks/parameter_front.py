@@ -36,8 +36,9 @@ FAMILIES = {_OURS: ("o", "-"), _BOUNDS: ("s", "--"), _ATTACKED: ("^", ":")}
 def main(arguments: list[str]) -> None:
     """Prints a table, writes benchmarks/results/parameter_front.json and draws the picture."""
     digits = load_mnist("test", tuple(range(10)))
-    measured = {row["name"]: row for row in [*_before(), *(_row(Path(each), digits) for each in arguments)]}
-    rows = sorted(measured.values(), key=lambda row: row["parameters"])
+    measured = [*_before(), *(_row(Path(each), digits) for each in arguments)]
+    # A package's new version takes the place of the one before.
+    rows = sorted({_model(row): row for row in measured}.values(), key=lambda row: row["parameters"])
     columns = ["network", "family", "parameters", "clean, %", *(f"proved {radius:g}, %" for radius in RADII)]
     shown = [
         [row["name"], row["family"], f"{row['parameters']:,}", 100 * row["clean"]]
@@ -47,6 +48,11 @@ def main(arguments: list[str]) -> None:
     show("Ten digits, all 10,000 test images", columns, shown)
     save("parameter_front", {"rows": rows, "elsewhere": ELSEWHERE})
     _draw(rows)
+
+
+def _model(row: dict[str, Any]) -> str:
+    name: str = row["name"]
+    return name.split("/")[0]
 
 
 def _before() -> list[dict[str, Any]]:

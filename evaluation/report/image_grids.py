@@ -5,7 +5,7 @@ Black is the lowest value, white the highest; where a value has a sign, the midd
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -26,6 +26,7 @@ _LINE = 14
 _GREYS = 64
 _GAP = 4
 _PAGE = 900
+_MOST_MISTAKES = 10  # in one row
 MOST_POSES = 32  # of a shape in one row; more would not fit a page
 
 
@@ -74,7 +75,7 @@ def logical_rows(data: Any, source: str) -> bytes:  # noqa: ANN401
         source,
         scale=scale,
         row_labels=[f"logit of {label}" for label in config["labels"]],
-        column_labels=[str(n) for n in range(rows.shape[1])],
+        column_labels=[[str(n) for n in range(rows.shape[1])]],
         captions=[[number(value, 2) if value else "" for value in row] for row in rows]
         if scale > 8
         else None,
@@ -104,7 +105,7 @@ def layers(data: Any, source: str) -> bytes:  # noqa: ANN401
         )
     columns = ["image", "two-step", "bright map", "shape of\nanswer", "shape of\nrunner-up",
                "pixels add\nto answer", "pixels add\nto runner-up"]  # fmt: skip
-    return _image_grid(rows, source, scale=3, row_labels=labels, column_labels=columns)
+    return _image_grid(rows, source, scale=3, row_labels=labels, column_labels=[columns])
 
 
 def explanation(data: Any, source: str) -> bytes:  # noqa: ANN401
@@ -119,23 +120,33 @@ def explanation(data: Any, source: str) -> bytes:  # noqa: ANN401
 
 
 def mistakes(data: Any, source: str) -> bytes:  # noqa: ANN401
-    """Draws images above what was changed and the mistake that came of it; data: {"images"}."""
+    """Draws images above what was changed and the mistake that came of it; data: {"images"}.
+
+    More than ten are drawn in two halves, so that each has room for its label.
+    """
     drawn = data["images"]
+    each = len(drawn) if len(drawn) <= _MOST_MISTAKES else -(-len(drawn) // 2)
+    halves = [drawn[start : start + each] for start in range(0, len(drawn), each)]
+    return _image_grid(
+        [row for half in halves for row in _before_and_after(half)],
+        source,
+        scale=_scale(each, len(drawn[0]["image"]), largest=3),
+        row_labels=["image", "change", "mistake"] * len(halves),
+        column_labels=[[_from_to(one) for one in half] for half in halves],
+    )
+
+
+def _before_and_after(drawn: Sequence[Any]) -> list[list[Tile]]:
     images = [np.asarray(each["image"]) for each in drawn]
     found = [np.asarray(each["mistake"]["image"]) for each in drawn]
     changes = [0.5 + 0.5 * (after - before) for before, after in zip(images, found, strict=True)]
-    columns = [
-        f"{each['label']} → {each['mistake']['label']}\nL2 {each['mistake']['l2']:.2f}\n"
-        f"L∞ {each['mistake']['linf']:.2f}"
-        for each in drawn
-    ]
-    return _image_grid(
-        [images, changes, found],
-        source,
-        scale=_scale(len(drawn), len(images[0]), largest=3),
-        row_labels=["image", "change", "mistake"],
-        column_labels=columns,
-    )
+    return [images, changes, found]
+
+
+def _from_to(each: Any) -> str:  # noqa: ANN401
+    mistake = each["mistake"]
+    arrow = "\n→" if isinstance(each["label"], str) else " →"  # two words would not fit above an image
+    return f"{each['label']}{arrow} {mistake['label']}\nL2 {mistake['l2']:.2f}\nL∞ {mistake['linf']:.2f}"
 
 
 def _scale(columns: int, side: int, largest: int) -> int:
@@ -175,39 +186,55 @@ def _image_grid(
     scale: int,
     gap: int = _GAP,
     row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
+    column_labels: Sequence[Sequence[str]] = (),
     captions: Sequence[Sequence[str]] | None = None,
 ) -> bytes:
-    """Lays tiles of one size out in rows, every value a square of `scale` pixels, and labels them."""
+    """Lays tiles of one size out in rows, every value a square of `scale` pixels, and labels them.
+
+    Labels of columns stand above the first row; with labels of two halves, above the second half too.
+    """
     height, width = (side * scale + gap for side in rows[0][0].shape)
     columns = max(len(row) for row in rows)
-    canvas = np.ones((len(rows) * height - gap, columns * width - gap))
-    for y, row in enumerate(rows):
+    bands = {len(rows) // len(column_labels) * band: labels for band, labels in enumerate(column_labels)}
+    tops = _tops(len(rows), height, bands)
+    canvas = np.ones((tops[-1] - tops[0] + height - gap, columns * width - gap))
+    for top, row in zip(tops, rows, strict=True):
+        y = top - tops[0]
         for x, tile in enumerate(row):
             grown = np.kron(tile, np.ones((scale, scale)))
-            canvas[y * height : (y + 1) * height - gap, x * width : (x + 1) * width - gap] = grown
+            canvas[y : y + height - gap, x * width : (x + 1) * width - gap] = grown
     longest = max((len(line) for label in row_labels for line in label.split("\n")), default=0)
     left = round(12 + 7.2 * longest)
-    top = 10 + _LINE * max((label.count("\n") + 1 for label in column_labels), default=0)
-    middle = (width - gap) / 2, (height - gap) / 2
+    across, down = (width - gap) / 2, (height - gap) / 2
     texts = [
-        _text((left - 6, top + y * height + middle[1]), label, "end") for y, label in enumerate(row_labels)
+        _text((left - 6, top + down), label, "end") for top, label in zip(tops, row_labels, strict=False)
     ]
     texts += [
-        _text((left + x * width + middle[0], top - 5), label, "middle", above=True)
-        for x, label in enumerate(column_labels)
+        _text((left + x * width + across, tops[y] - 5), label, "middle", above=True)
+        for y, labels in bands.items()
+        for x, label in enumerate(labels)
     ]
     texts += [
-        _text(
-            (left + x * width + middle[0], top + y * height + middle[1]),
-            caption,
-            "middle",
-            colour="#ffffff" if rows[y][x].mean() < 0.45 else "#000000",
-        )
+        _text((left + x * width + across, tops[y] + down), caption, "middle", colour=_contrast(rows[y][x]))
         for y, row_of in enumerate(captions or ())
         for x, caption in enumerate(row_of)
     ]
-    return _svg(canvas, (left, top), texts, source)
+    return _svg(canvas, (left, tops[0]), texts, source)
+
+
+def _tops(rows: int, height: int, bands: Mapping[int, Sequence[str]]) -> list[int]:
+    """Returns where each row begins, below the labels that stand above it."""
+    tops, end = [], 10
+    for y in range(rows):
+        lines = max((label.count("\n") + 1 for label in bands.get(y, ())), default=0)
+        between = _LINE if y and lines else 0
+        tops.append(end + between + _LINE * lines)
+        end = tops[-1] + height
+    return tops
+
+
+def _contrast(tile: Tile) -> str:
+    return "#ffffff" if tile.mean() < 0.45 else "#000000"
 
 
 def _text(
