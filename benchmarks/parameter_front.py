@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
 
 def _model(row: dict[str, Any]) -> str:
     name: str = row["name"]
-    return name.split("/")[0]
+    return name.partition("/")[0]
 
 
 def _before() -> list[dict[str, Any]]:
