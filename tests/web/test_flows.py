@@ -177,7 +177,7 @@ def test_pointing_at_a_pixel_or_a_bar_tells_its_exact_share_everywhere(open_page
 
 
 def test_any_class_may_stand_beside_the_answer(open_page, screenshot):
-    page = open_page(TEN + "5-1")
+    page = open_page(TEN + "5-0")
     wait_for_explanation(page)
     page.locator(".choice:has(.choice-label:text-is('8'))").click()
     page.get_by_role("heading", name="Why not 8?").wait_for()
