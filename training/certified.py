@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from model.network import WhiteBoxNetwork
 from training import native
+from training.augmentation import moved, salt_and_pepper
 from training.data import Dataset
 from training.errors import TrainingError
 from training.fused_bounds import bright_box, margin_bounds, shape_box, templates
@@ -38,6 +39,8 @@ class Certified(Objective):
             ball holds no such image, and a network that is trained for it alone need not read them.
         salted_weight: Of the second term; 0 leaves it out.
         salted_from: Share of the training without it.
+        moved: Share of the images that are moved a little at random, for networks that prove more of the
+            training images than of others.
     """
 
     epsilon: float
@@ -49,6 +52,7 @@ class Certified(Objective):
     salted: float = 0.0
     salted_weight: float = 0.0
     salted_from: float = 0.0
+    moved: float = 0.0
 
     @property
     def radius(self) -> float:
@@ -63,6 +67,8 @@ class Certified(Objective):
     def loss(
         self, network: nn.Module, images: Tensor, classes: Tensor, done: float, generator: Generator
     ) -> tuple[Tensor, Tensor]:
+        if self.moved:
+            images = moved(images, self.moved, generator)
         logits = worst_logits(network, images, classes, self.epsilon * self.grown(done))
         q = self.q * min(1.0, done / self.q_ramp)
         loss = generalised_cross_entropy(logits, classes, q)
@@ -103,12 +109,6 @@ class MtlIbp(Certified):
         moved = attack.attack(network, images, classes, self.grown(done), generator)
         attacked = F.cross_entropy(network(moved), classes)
         return self.bounded * certain + (1 - self.bounded) * attacked, logits
-
-
-def salt_and_pepper(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Returns the images (N, 1, H, W) with a share of their pixels set to 0 or 1, as many to each."""
-    drawn = torch.rand(images.shape, generator=generator).to(images.device)
-    return torch.where(drawn < share, (drawn < share / 2).to(images.dtype), images)
 
 
 def worst_logits(network: nn.Module, images: Tensor, classes: Tensor, epsilon: float) -> Tensor:

@@ -1,6 +1,5 @@
 """Fitting the typicality of a network to its training images and calibrating it on held-out ones."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from model.layers.semantic import l2_normalised
 from model.layers.warp import warp
 from model.manifest import TYPICALITY_SCORE
 from model.typicality import Typicality, TypicalityConfig, Weights, pooled_maps
+from training.augmentation import Motion
 from training.data.dataset import Dataset
 
 _PIECE = 500
@@ -19,8 +19,7 @@ _STEPS = 10
 _ENOUGH = 20_000
 # Any of the held-out scores, chosen blindly, calibrate as rightly as all.
 _MOST_IN_MANIFEST = 2000
-# How far a copy is turned (degrees), scaled, sheared (shares) and shifted (pixels), at most.
-_TURNED, _SCALED, _SHEARED, _SHIFTED = 10.0, 0.1, 0.15, 1.0
+_OF_COPIES = Motion(turned=10.0, scaled=0.1, sheared=0.15, shifted=1.0)
 
 
 class FittedTypicality(NamedTuple):
@@ -90,13 +89,7 @@ def _directions(bright: Tensor, pooling: int, copies: int, generator: Generator)
 
 def _moved(maps: Tensor, generator: Generator) -> Tensor:
     """Returns the maps (N, 1, H, W), each turned, scaled, sheared and shifted at random, a little."""
-    turn, across, down, shear, right, below = 2 * torch.rand(6, len(maps), generator=generator) - 1
-    cosine, sine = (math.radians(_TURNED) * turn).cos(), (math.radians(_TURNED) * turn).sin()
-    across, down = 1 + _SCALED * across, 1 + _SCALED * down
-    to_x = [cosine * across, _SHEARED * shear - sine * down, _SHIFTED * right]
-    to_y = [sine * across, cosine * down, _SHIFTED * below]
-    affine = torch.stack([torch.stack(row, dim=1) for row in (to_x, to_y)], dim=1)  # (N, 2, 3)
-    return warp(maps[:, 0], affine)[:, None]
+    return warp(maps[:, 0], _OF_COPIES.maps(len(maps), generator))[:, None]
 
 
 def _prototypes(vectors: Tensor, count: int, generator: Generator) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from model.network import NetworkConfig
 from model.package import Label
+from training.certified import Certified
 from training.data import USUAL_EPSILON
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig
@@ -57,6 +58,8 @@ def fit_to_data(
     epochs = _fitted_epochs(recipe, batch_size, images)
     if recipe.objective.radius is not None:
         recipe = replace(recipe, objective=recipe.objective.at_radius(epsilon or USUAL_EPSILON))
+    if isinstance(recipe.objective, Certified):  # how digits are moved is nothing that other images need bear
+        recipe = replace(recipe, objective=replace(recipe.objective, moved=0.0))
     fitted = replace(recipe, network=_fitted(recipe.network, labels, size), batch_size=batch_size)
     return fitted if epochs == recipe.epochs else fitted.shortened(epochs)
 
