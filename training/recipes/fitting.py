@@ -9,6 +9,7 @@ from training.data import USUAL_EPSILON
 from training.errors import TrainingError
 from training.networks.ablations import AblationConfig
 from training.networks.architectures import Config
+from training.objectives import Objective
 from training.recipes.catalogue import CERTIFIED, CERTIFIED_10, PAPER, PAPER_10
 from training.recipes.recipe import Recipe
 
@@ -56,12 +57,16 @@ def fit_to_data(
         recipe = replace(_FOR_MANY[recipe.name], name=recipe.name, title=recipe.title)
     batch_size = min(recipe.batch_size, max(_SMALLEST_BATCH, images // _STEPS_OF_AN_EPOCH))
     epochs = _fitted_epochs(recipe, batch_size, images)
-    if recipe.objective.radius is not None:
-        recipe = replace(recipe, objective=recipe.objective.at_radius(epsilon or USUAL_EPSILON))
-    if isinstance(recipe.objective, Certified):  # how digits are moved is nothing that other images need bear
-        recipe = replace(recipe, objective=replace(recipe.objective, moved=0.0))
-    fitted = replace(recipe, network=_fitted(recipe.network, labels, size), batch_size=batch_size)
+    objective, network = _fitted_objective(recipe.objective, epsilon), _fitted(recipe.network, labels, size)
+    fitted = replace(recipe, objective=objective, network=network, batch_size=batch_size)
     return fitted if epochs == recipe.epochs else fitted.shortened(epochs)
+
+
+def _fitted_objective(objective: Objective, epsilon: float | None) -> Objective:
+    if objective.radius is not None:
+        objective = objective.at_radius(epsilon or USUAL_EPSILON)
+    # How digits are moved is nothing that other images need bear.
+    return replace(objective, moved=0.0) if isinstance(objective, Certified) else objective
 
 
 def _fitted_epochs(recipe: Recipe, batch_size: int, images: int) -> int:
