@@ -57,8 +57,12 @@ def fit_to_data(
         recipe = replace(_FOR_MANY[recipe.name], name=recipe.name, title=recipe.title)
     batch_size = min(recipe.batch_size, max(_SMALLEST_BATCH, images // _STEPS_OF_AN_EPOCH))
     epochs = _fitted_epochs(recipe, batch_size, images)
-    objective, network = _fitted_objective(recipe.objective, epsilon), _fitted(recipe.network, labels, size)
-    fitted = replace(recipe, objective=objective, network=network, batch_size=batch_size)
+    fitted = replace(
+        recipe,
+        network=_fitted(recipe.network, labels, size),
+        objective=_fitted_objective(recipe.objective, epsilon),
+        batch_size=batch_size,
+    )
     return fitted if epochs == recipe.epochs else fitted.shortened(epochs)
 
 
