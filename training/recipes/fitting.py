@@ -46,11 +46,8 @@ def fit_to_data(
     """
     network = recipe.network.network if isinstance(recipe.network, AblationConfig) else recipe.network
     own = (network.labels, (network.height, network.width))
-    if epsilon is not None and recipe.objective.radius is None:
-        raise TrainingError(
-            f"The recipe {recipe.name!r} trains for no radius, so --epsilon says nothing to it; `certified` "
-            f"trains for one."
-        )
+    if epsilon is not None:
+        _check_has_radius(recipe)
     if own == (labels, size):
         return recipe if epsilon is None else replace(recipe, objective=recipe.objective.at_radius(epsilon))
     if len(labels) >= _MANY_CLASSES and recipe.name in _FOR_MANY:
@@ -64,6 +61,14 @@ def fit_to_data(
         batch_size=batch_size,
     )
     return fitted if epochs == recipe.epochs else fitted.shortened(epochs)
+
+
+def _check_has_radius(recipe: Recipe) -> None:
+    if recipe.objective.radius is None:
+        raise TrainingError(
+            f"The recipe {recipe.name!r} trains for no radius, so --epsilon says nothing to it; `certified` "
+            f"trains for one."
+        )
 
 
 def _fitted_objective(objective: Objective, epsilon: float | None) -> Objective:
