@@ -106,8 +106,8 @@ class MtlIbp(Certified):
     ) -> tuple[Tensor, Tensor]:
         certain, logits = super().loss(network, images, classes, done, generator)
         attack = Adversarial(self.epsilon, steps=1, step_size=self.epsilon)
-        moved = attack.attack(network, images, classes, self.grown(done), generator)
-        attacked = F.cross_entropy(network(moved), classes)
+        found = attack.attack(network, images, classes, self.grown(done), generator)
+        attacked = F.cross_entropy(network(found), classes)
         return self.bounded * certain + (1 - self.bounded) * attacked, logits
 
 
