@@ -57,7 +57,8 @@ def server(kind: str) -> Iterator[tuple[str, int, float]]:
     path = {"ours": "/v1/predict", "plain": "/predict"}[kind]
     url = f"http://127.0.0.1:{port}{path}"
     started = time.perf_counter()
-    environment = {**os.environ, "GRAPH": str(PACKAGE / "predict.onnx")}
+    graph, model = str(PACKAGE / "predict.onnx"), PACKAGE.parent.name  # the same for both
+    environment = {**os.environ, "GRAPH": graph, "WHITEBOX_DEFAULT_MODEL": model}
     process = subprocess.Popen([str(part) for part in commands[kind]], env=environment)
     try:
         first_answer = until_first_answer(url, started)

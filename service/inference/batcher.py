@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -53,9 +53,9 @@ class PendingRequest:
 
     __slots__ = ("deadline", "images", "outputs", "queued_at")
 
-    def __init__(self, images: Images, deadline: float) -> None:
+    def __init__(self, images: Images, deadline: float, outputs: "asyncio.Future[Predicted]") -> None:
         self.images, self.deadline, self.queued_at = images, deadline, time.monotonic()
-        self.outputs: asyncio.Future[Predicted] = asyncio.get_running_loop().create_future()
+        self.outputs = outputs
 
     def resolve(self, outputs: Predicted) -> None:
         """Hands over the outputs."""
@@ -110,6 +110,11 @@ class Batcher:
         self._queue: deque[PendingRequest] = deque()
         self._in_thread = 0  # batches, at most _MAX_IN_THREAD
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of all requests; to ask which one it is costs a system call in Python 3.11."""
+        return asyncio.get_running_loop()
+
     async def predict(self, images: Images, deadline: float) -> Predicted:
         """Returns what the model says of images (N, H, W).
 
@@ -124,22 +129,24 @@ class Batcher:
         count = len(images)
         self._limit.acquire(count)
         try:
-            request = PendingRequest(images, deadline)
+            request = PendingRequest(images, deadline, self._loop.create_future())
             if count > _MAX_TOGETHER:
                 return await self._infer_alone(request)
             if not self._queue and self._in_thread < _MAX_IN_THREAD:
-                asyncio.get_running_loop().call_soon(self._infer_queued)
+                self._loop.call_soon(self._infer_queued)
             self._queue.append(request)
             return await request.outputs
         finally:
             self._limit.release(count)
 
     async def _infer_alone(self, request: PendingRequest) -> Predicted:
-        loop = asyncio.get_running_loop()
         _BATCH.observe(len(request.images))
         shares = np.array_split(request.images, min(_CORES, len(request.images) // _MAX_TOGETHER))
         outputs = await asyncio.gather(
-            *(loop.run_in_executor(_SHARE_THREADS, self._infer_share, request, share) for share in shares)
+            *(
+                self._loop.run_in_executor(_SHARE_THREADS, self._infer_share, request, share)
+                for share in shares
+            )
         )
         return Predicted(*map(np.concatenate, zip(*outputs, strict=True)))
 
@@ -162,12 +169,12 @@ class Batcher:
 
     def _infer_in_thread(self, batch: list[PendingRequest], images: Images) -> None:
         self._in_thread += 1
-        outputs = asyncio.get_running_loop().run_in_executor(_THREAD, self._infer, images)
+        outputs = self._loop.run_in_executor(_THREAD, self._infer, images)
         outputs.add_done_callback(partial(self._after_thread, batch))
 
     def _infer_here(self, batch: list[PendingRequest], images: Images) -> None:
         if self._queue:
-            asyncio.get_running_loop().call_soon(self._infer_queued)  # when others have had their turn
+            self._loop.call_soon(self._infer_queued)  # when others have had their turn
         try:
             outputs = self._infer(images)
         except Exception as error:  # each request gets it as its own

@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model.package import (
     FILES,
@@ -82,7 +81,7 @@ class ModelRepository:
         self.directory, self.default = directory, default
         self._limit, self._new_trial = limit, new_trial
         self._state = None if state_dir is None else state_dir / _UNLOADED
-        self._models: dict[str, dict[str, ServedModel]] = {}
+        self._models: dict[str, dict[str, ServedModel]] = {}  # versions from the oldest to the newest
         self._unloaded: set[str] = set()
         self._refused: dict[Key, tuple[Stamps, str]] = {}
         # A model is loaded once at a time; one that takes long holds up no other, and no unloading.
@@ -112,15 +111,15 @@ class ModelRepository:
             loaded = ", ".join(sorted(self._models)) or "none"
             raise ModelNotFound(f"There is no model {wanted!r}. Loaded: {loaded}.")
         if version is None:
-            return versions[_newest(versions)]
+            return versions[next(reversed(versions))]
         if version not in versions:
-            has = ", ".join(sorted(versions, key=int))
+            has = ", ".join(versions)
             raise ModelNotFound(f"The model {wanted!r} has no version {version!r}. Loaded: {has}.")
         return versions[version]
 
     def versions(self, name: str) -> list[str]:
         """Returns the loaded versions of a model, oldest first."""
-        return sorted(self._models.get(name, ()), key=int)
+        return list(self._models.get(name, ()))
 
     def __iter__(self) -> Iterator[ServedModel]:
         """Yields the loaded models by name and version."""
@@ -237,7 +236,8 @@ class ModelRepository:
     def _put(self, name: str, version: str, model: ServedModel) -> None:
         self._drop(name, version)
         self._refused.pop((name, version), None)
-        self._models.setdefault(name, {})[version] = model
+        versions = self._models.get(name, {}) | {version: model}
+        self._models[name] = dict(sorted(versions.items(), key=lambda item: int(item[0])))
         metrics.MODEL_INFO.labels(name, version, model.package.digest).set(1)
         metrics.MODEL_LOADS.labels(name, "loaded").inc()
 
@@ -278,10 +278,6 @@ def _load(package: ModelPackage) -> Engine:
     engine = Engine(package)
     engine.try_out()
     return engine
-
-
-def _newest(versions: dict[str, Any]) -> str:
-    return max(versions, key=int)
 
 
 def _stamps(path: Path) -> Stamps:

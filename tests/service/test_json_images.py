@@ -73,6 +73,12 @@ def test_what_it_reads_the_schema_reads_too(data):
         assert_read_alike(body)
 
 
+@given(st.lists(st.lists(st.lists(PIXEL, max_size=3), max_size=3), max_size=3))
+def test_no_nesting_breaks_it(images):
+    found = parse_number_lists(json.dumps({"images": images}).encode(), MOST)
+    assert found is None or found.images.tolist() == np.array(images, np.float32).tolist()
+
+
 NAME = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
     ["mnist-10", "1", "", "3e5", '"', "]"]
 )
@@ -111,6 +117,10 @@ def test_a_named_model_needs_no_schema(order):
         b'{"images": []}',
         b'{"images": 3}',
         b'{"images": {}}',
+        b'{"images": [[]]}',
+        b'{"images": [[[]]]}',
+        b'{"images": [[[1], []]]}',
+        json.dumps({"images": [[[0.5] * 28] * 28]}).encode(),
         b'{"images": ["' + b"x" * 28 + b'"]}',
         json.dumps({"images": [HALF], "model": None}).encode(),
         json.dumps({"images": [HALF], "model": ["mnist-3v5"]}).encode(),

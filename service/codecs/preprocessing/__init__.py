@@ -3,6 +3,7 @@
 from model.manifest import Manifest
 from service.codecs.preprocessing.errors import Box, NotADigitError
 from service.codecs.preprocessing.handwritten_digit import (
+    BLANK,
     BLANK_MESSAGE,
     HandwrittenDigit,
     Prepared,
@@ -19,6 +20,7 @@ from service.codecs.preprocessing.image_files import (
 from service.codecs.preprocessing.resize import Resize
 
 __all__ = [
+    "BLANK",
     "BLANK_MESSAGE",
     "MEDIA_TYPES",
     "Box",
