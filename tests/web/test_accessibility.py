@@ -11,8 +11,8 @@ def ready(page) -> None:
 @pytest.mark.parametrize(
     ("width", "theme"),
     [
-        (390, "light"),
         (1280, "dark"),
+        pytest.param(390, "light", marks=pytest.mark.slow),
         pytest.param(390, "dark", marks=pytest.mark.slow),
         pytest.param(1280, "light", marks=pytest.mark.slow),
     ],
