@@ -74,7 +74,10 @@ PEERS: dict[str, Peer] = {
         envelope=lambda image: {"images": [image]},
         probabilities=lambda answer: list(answer["predictions"][0]["probabilities"].values()),
         binary=True,
-        environment=lambda _port: {"WHITEBOX_DEFAULT_MODEL": MODEL},  # the model that the others serve
+        environment=lambda _port: {
+            "WHITEBOX_DEFAULT_MODEL": MODEL,  # the model that the others serve
+            "WHITEBOX_MODEL_CONTROL": "true",  # the soak reloads it
+        },
     ),
     "plain": Peer(
         path="/predict",

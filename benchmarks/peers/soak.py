@@ -59,7 +59,8 @@ def run(environments: Path, predictions: int, seed: int) -> None:
         started = time.perf_counter()
         uvloop.run(_soak(server, predictions, tally, random.Random(seed)))
         duration = time.perf_counter() - started
-        errors_in_log = sum("ERROR" in line for line in server.log.read_text().splitlines())
+        lines = server.log.read_text().splitlines()
+        errors_in_log = sum('"level":"error"' in line or "Traceback" in line for line in lines)
     settled = next(megabytes for asked, megabytes in tally.memory if asked >= WARM_UP * predictions)
     found = {
         "predictions": tally.asked,
@@ -170,7 +171,8 @@ async def _ask_once(port: int, request: bytes) -> str:
 
 async def _reload(server: Server, tally: Tally) -> None:
     status = await _ask_once(server.port, post(f"/v2/repository/models/{MODEL}/load", b"{}"))
-    tally.other[f"reload {status}"] += 1
+    assert status == "200", f"a reload was answered {status}"
+    tally.other["reload 200"] += 1
 
 
 async def _attack(server: Server, tally: Tally, image: list[list[float]]) -> None:
