@@ -145,7 +145,7 @@ def _return_freed_memory() -> None:
 
     glibc would keep it: 100 MB of 365 with the six shipped packages.
     """
-    with suppress(AttributeError, OSError):  # another C library
+    with suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 

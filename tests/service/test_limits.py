@@ -188,9 +188,8 @@ def test_while_unread_answers_leave_no_room_large_explain_requests_are_refused_u
         return client.post("/v1/explain", content=invalid, headers=headers)
 
     assert large().status_code == 422
-    for _ in range(
-        10
-    ):  # on a busy machine the first are closed, unread, before the last have filled the room
+    # On a busy machine the first are closed, unread, before the last have filled the room.
+    for _ in range(10):
         with ExitStack() as unread:
             for images in [20] * 15 + [6] * 20:
                 unread_explanation(unread.enter_context(connect(client)), three, images)
