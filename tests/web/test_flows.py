@@ -122,6 +122,28 @@ def test_images_may_be_opened_dropped_and_pasted(open_page, client):
         assert answer(page) == str(expected["label"])
 
 
+@pytest.mark.parametrize("way", ["opened", "drawn"])
+def test_sample_that_arrives_late_does_not_replace_what_was_asked_for_after_it(open_page, way):
+    page = open_page("/#model=mnist-3v5&sample=5-0")
+    wait_for_explanation(page)
+    held = []
+    page.route("**/samples/3-0.png", lambda route: held.append(route))
+    with page.expect_request("**/samples/3-0.png"):
+        page.locator(".sample").first.click()
+    if way == "opened":
+        file = {"name": "cat.png", "mimeType": "image/png", "buffer": CAT}
+        page.locator("input[type=file]").set_input_files(file)
+    else:
+        draw(page)
+    label = re.compile(r"area: (cat\.png|a drawing)")
+    page.get_by_label(label).wait_for()
+    with page.expect_response("**/samples/3-0.png") as arrived:
+        held[0].continue_()
+    arrived.value.finished()
+    wait_until_settled(page)
+    assert page.get_by_label(label).count() == 1
+
+
 def test_photograph_shows_where_its_digit_was_found(open_page, client):
     photograph = np.full((480, 640), 200, np.uint8)
     digit = np.asarray(Image.open(io.BytesIO(THREE)).resize((168, 168)))

@@ -6,24 +6,36 @@ import { isEmpty } from "../drawing";
 import { assetUrl } from "../assets";
 import { samplesFor } from "../samples";
 
+/** The picture that was asked for last: whatever takes longer than it is not shown. */
+let newest = {};
 const TYPES = ["image/png", "image/jpeg", "image/webp"];
 
 export async function showPicture(file: File | Blob, name = file instanceof File ? file.name : "pasted image", sample: string | null = null): Promise<void> {
+  const isOvertaken = beginOpening();
   if (!TYPES.includes(file.type)) {
     update({ problem: new Problem(415, "invalid-input", `${name} is not a PNG, JPEG or WebP image`), prediction: null, explanation: null });
     return;
   }
   try {
     const bitmap = await createImageBitmap(file);
-    show({ strokes: [], picture: { name, blob: file, bitmap } }, { sample });
+    if (!isOvertaken()) show({ strokes: [], picture: { name, blob: file, bitmap } }, { sample });
   } catch {
+    if (isOvertaken()) return;
     update({ problem: new Problem(422, "invalid-input", `${name} is not a readable image`), prediction: null, explanation: null });
   }
 }
 
+/** Tells whether another picture was asked for, or anything drawn, since now. */
+function beginOpening(): () => boolean {
+  const mine = (newest = {});
+  const { drawing } = current();
+  return () => newest !== mine || current().drawing !== drawing;
+}
+
 export async function showSample(name: string): Promise<void> {
+  const isOvertaken = beginOpening();
   const response = await fetch(assetUrl(`samples/${encodeURIComponent(name)}.png`));
-  if (response.ok) await showPicture(await response.blob(), `sample ${name}`, name);
+  if (response.ok && !isOvertaken()) await showPicture(await response.blob(), `sample ${name}`, name);
 }
 
 /** Shows a sample of the model's own classes, if there is one and nothing that was drawn or opened. */
