@@ -127,7 +127,11 @@ def test_sample_that_arrives_late_does_not_replace_what_was_asked_for_after_it(o
     page = open_page("/#model=mnist-3v5&sample=5-0")
     wait_for_explanation(page)
     held = []
-    page.route("**/samples/3-0.png", lambda route: held.append(route))
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/samples/3-0.png", hold)
     with page.expect_request("**/samples/3-0.png"):
         page.locator(".sample").first.click()
     if way == "opened":
