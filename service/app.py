@@ -1,5 +1,6 @@
 """The application: `create_app(settings)`; importing this module loads no model."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -84,8 +85,10 @@ def create_app(settings: Settings | None = None) -> Application:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.openapi()  # routes look up in it which names are known
+        # Routes look up in it which names are known; it is made while the models are loaded.
+        described = asyncio.create_task(asyncio.to_thread(app.openapi))
         async with running(state, tracing):
+            await described
             yield
 
     app = Application(

@@ -150,15 +150,15 @@ class ModelRepository:
         async with self._loading[name], self._new_trial() as trial:
             unloads = self._unloads[name]
             try:
-                opened = {version: await self._open(trial, name, version, path) for _, version, path in found}
+                opened = [await self._open(await trial.digest_of(each[2]), *each) for each in found]
             except PackageError as error:
                 metrics.MODEL_LOADS.labels(name, "refused").inc()
                 raise ModelNotLoadable(str(error)) from error
             if self._unloads[name] != unloads:
                 raise ModelNotLoadable(f"The model {name!r} was unloaded while it was loaded.")
             self._set_unloaded(self._unloaded - {name})
-            for version, model in opened.items():
-                self._put(name, version, model)
+            for model in opened:
+                self._put(name, model.package.version, model)
 
     async def unload(self, name: str) -> None:
         """Stops serving a model until it is loaded again; requests in progress end on it.
@@ -183,11 +183,14 @@ class ModelRepository:
                 self._drop(model.package.name, model.package.version)
         for gone in set(self._refused) - present:
             del self._refused[gone]
-        async with self._new_trial() as trial:
-            for name, version, path in found:
-                if self._is_new(name, version, path):
-                    async with self._loading[name]:
-                        await self._load_changed(trial, name, version, path)
+        try:
+            # The next package is tried while one is loaded.
+            async with self._new_trial() as trial, asyncio.TaskGroup() as loads:
+                for each in found:
+                    if self._is_new(*each):
+                        loads.create_task(self._load_changed(trial, *each))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     async def watch(self, seconds: float) -> None:
         """Refreshes for ever."""
@@ -211,7 +214,11 @@ class ModelRepository:
     async def _load_changed(self, trial: PackageTrial, name: str, version: str, path: Path) -> None:
         stamps = _stamps(path)
         try:
-            model = await self._open(trial, name, version, path)
+            digest = await trial.digest_of(path)
+            async with self._loading[name]:
+                if not self._is_new(name, version, path):  # somebody asked for it meanwhile
+                    return
+                model = await self._open(digest, name, version, path)
         except PackageError as error:
             self._refused[name, version] = stamps, str(error)
             metrics.MODEL_LOADS.labels(name, "refused").inc()
@@ -221,10 +228,9 @@ class ModelRepository:
             self._put(name, version, model)
             _LOGGER.info("loaded %s version %s", name, version)
 
-    async def _open(self, trial: PackageTrial, name: str, version: str, path: Path) -> ServedModel:
-        """Has a package tried, then reads, verifies and warms it up here."""
+    async def _open(self, digest: str, name: str, version: str, path: Path) -> ServedModel:
+        """Reads and verifies the package of a digest that was tried, and warms it up."""
         stamps = _stamps(path)
-        digest = await trial.digest_of(path)
         package = read_package(path)
         if (package.name, package.version) != (name, version):
             raise PackageError(f"{path} holds {package.name} version {package.version}.")

@@ -34,6 +34,7 @@ class PackageTrial:
     def __init__(self, seconds: float, public_key: Path | None = None) -> None:
         self._seconds, self._public_key = seconds, public_key
         self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Starts nothing yet."""
@@ -46,13 +47,17 @@ class PackageTrial:
         await self._end()
 
     async def digest_of(self, directory: Path) -> str:
-        """Returns the digest of the package that answered in the child.
+        """Returns the digest of the package that answered in the child; who asks meanwhile waits.
 
         Raises:
             PackageError: It is not signed as it has to be, cannot be loaded, does not answer as its
                 manifest says, or not in time.
             TrialProcessError: It could not be tried.
         """
+        async with self._turn:
+            return await self._digest_of(directory)
+
+    async def _digest_of(self, directory: Path) -> str:
         process = self._process or await self._start()
         try:
             answer = await self._ask(process, directory)
