@@ -92,7 +92,7 @@ def client(server) -> httpx.Client:
 @pytest.fixture(scope="session")
 def without_workers() -> Iterator[httpx.Client]:
     """A service that neither attacks nor certifies, lets nobody control models and finds no image typical."""
-    with running_server(WHITEBOX_TYPICALITY_LEVEL="1", **NO_WORKERS) as (client, _):
+    with running_server(only="mnist-3v5", WHITEBOX_TYPICALITY_LEVEL="1", **NO_WORKERS) as (client, _):
         yield client
 
 

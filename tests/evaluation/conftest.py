@@ -14,7 +14,7 @@ from model.network import WhiteBoxNetwork
 from training.data import Dataset, load_mnist
 from training.recipes import PAPER
 
-FEW_STEPS = 20
+FEW_STEPS = 8
 
 
 @pytest.fixture(scope="session")

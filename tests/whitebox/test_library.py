@@ -50,10 +50,10 @@ def test_a_prediction_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_it_answers_as_the_service_does(model, without_workers, three):
+def test_it_answers_as_the_service_does(model, client, three):
     ask = {"images": [three], "model": "mnist-10"}
-    (served,) = without_workers.post("/v1/predict", json=ask).json()["predictions"]
-    photo = without_workers.post(
+    (served,) = client.post("/v1/predict", json=ask).json()["predictions"]
+    photo = client.post(
         "/v1/predict?model=mnist-10", content=_photo(), headers={"Content-Type": "image/jpeg"}
     )
     here = model.predict(three)
