@@ -24,6 +24,7 @@ from service.http.context import RequestContext
 from service.http.json_body import parse_json
 from service.http.routing import JSONRoute, require_json_or_image
 from service.http.unknown import refuse_unknown_query
+from service.inference.batcher import Numbers
 from service.inference.model_repository import ServedModel
 
 router = APIRouter(tags=["predict"], route_class=JSONRoute)
@@ -34,9 +35,12 @@ _QUERY = frozenset(PredictQuery.model_fields)
 
 
 class _Asked(NamedTuple):
+    """What is asked; `decoded` tells of files how they became images."""
+
     model: ServedModel
-    decoded: DecodedImages
+    images: Numbers
     level: float
+    decoded: DecodedImages | None = None
     show_images: bool = False
 
 
@@ -75,7 +79,7 @@ class PredictHandler:
         asked = await self._read(scope, body, context, deadline)
         model = asked.model
         context.mark("parse")
-        predicted = await model.batcher.predict(asked.decoded.images, deadline)
+        predicted = await model.batcher.predict(asked.images, deadline)
         context.mark("infer")
         found = predictions(model.engine.labels, predicted, asked.level, asked.decoded, asked.show_images)
         answer = to_json({"model": model_ref(model.package), "predictions": found})
@@ -96,15 +100,15 @@ class PredictHandler:
         )
         if isinstance(asked, _Opened):
             decoded = await threads.decode(asked.images, deadline)
+            level = typicality_level(asked.options, self._settings)
             show = asked.options.debug == "preprocessing"
-            return _Asked(asked.model, decoded, typicality_level(asked.options, self._settings), show)
+            return _Asked(asked.model, decoded.images, level, decoded, show)
         return asked
 
     def _of_lists(self, lists: NumberLists) -> _Asked:
-        decoded = DecodedImages(lists.images, [None] * len(lists.images))
         model = self._state.models.get(lists.model, lists.version)
         check_size(lists.images, model.engine.preprocessing)
-        return _Asked(model, decoded, self._settings.typicality_level)
+        return _Asked(model, lists.images, self._settings.typicality_level)
 
     def _read_json(self, body: bytes, query: PredictQuery) -> _Asked | _Opened:
         settings = self._settings

@@ -99,7 +99,7 @@ def refuse_blank(images: Images, field: list[str | int], first: int = 0) -> None
         raise invalid_at([*field, first + int(blank[0])], BLANK_MESSAGE)
 
 
-def check_size(images: Images, form: Preprocessing, field: str = "images") -> None:
+def check_size(images: NDArray[Any], form: Preprocessing, field: str = "images") -> None:
     """Lets images (N, H, W) pass that have the network's size.
 
     Raises:

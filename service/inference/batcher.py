@@ -14,13 +14,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.codecs.serialization import Predicted
 from service.errors import DeadlineExceeded, QueueFull
 from service.inference.engine import AT_ONCE, Images
 from service.telemetry import metrics
+
+# Of requests: lists have double precision. Batches have what the graphs take.
+Numbers = NDArray[np.floating[Any]]
 
 # A request with more images goes alone, a share to each core.
 _MAX_TOGETHER = 64
@@ -45,7 +50,7 @@ class PendingRequest:
     """The images of one request that wait for inference.
 
     Attributes:
-        images: (N, H, W) float32 in [0, 1].
+        images: (N, H, W) in [0, 1].
         deadline: A `time.monotonic()` value.
         queued_at: Likewise.
         outputs: Gets what the model says of them; cancelled when nobody waits any more.
@@ -53,7 +58,7 @@ class PendingRequest:
 
     __slots__ = ("deadline", "images", "outputs", "queued_at")
 
-    def __init__(self, images: Images, deadline: float, outputs: "asyncio.Future[Predicted]") -> None:
+    def __init__(self, images: Numbers, deadline: float, outputs: "asyncio.Future[Predicted]") -> None:
         self.images, self.deadline, self.queued_at = images, deadline, time.monotonic()
         self.outputs = outputs
 
@@ -115,7 +120,7 @@ class Batcher:
         """The event loop of all requests; to ask which one it is costs a system call in Python 3.11."""
         return asyncio.get_running_loop()
 
-    async def predict(self, images: Images, deadline: float) -> Predicted:
+    async def predict(self, images: Numbers, deadline: float) -> Predicted:
         """Returns what the model says of images (N, H, W).
 
         Args:
@@ -150,17 +155,17 @@ class Batcher:
         )
         return Predicted(*map(np.concatenate, zip(*outputs, strict=True)))
 
-    def _infer_share(self, request: PendingRequest, share: Images) -> Predicted:
+    def _infer_share(self, request: PendingRequest, share: Numbers) -> Predicted:
         now = time.monotonic()
         _WAIT.observe(now - request.queued_at)
         if now > request.deadline:
             raise _too_late()
-        return self._infer(share)
+        return self._infer(share.astype(np.float32, copy=False))
 
     def _infer_queued(self) -> None:
         """Starts as many batches as may be under way."""
         while self._in_thread < _MAX_IN_THREAD and (batch := self._next_batch()):
-            images = batch[0].images if len(batch) == 1 else np.concatenate([one.images for one in batch])
+            images = np.concatenate([one.images for one in batch], dtype=np.float32)
             _BATCH.observe(len(images))
             if not self._in_thread and len(images) < _MIN_FOR_THREAD:
                 self._infer_here(batch, images)
