@@ -77,23 +77,19 @@ def predictions(
         show_images: Whether to answer with the images, as the network saw them.
     """
     keys = [str(label) for label in labels]
-    found: list[JSONObject] = [
-        {
+    found: list[JSONObject] = []
+    logits, probabilities, p_values = (values.tolist() for values in predicted)
+    for scores, shares, p_value in zip(logits, probabilities, p_values, strict=True):
+        best = scores.index(max(scores))  # numpy's argmax lets go of the interpreter (docs/decisions/0011)
+        prediction = {
             "label": labels[best],
             "confidence": shares[best],
             "probabilities": dict(zip(keys, shares, strict=True)),
-            "logits": dict(zip(keys, values, strict=True)),
+            "logits": dict(zip(keys, scores, strict=True)),
         }
-        for best, shares, values in zip(
-            predicted.logits.argmax(axis=1).tolist(),
-            predicted.probabilities.tolist(),
-            predicted.logits.tolist(),
-            strict=True,
-        )
-    ]
-    for prediction, p_value in zip(found, predicted.p_values.tolist(), strict=True):
         if not isnan(p_value):
             prediction["typicality"] = {"p_value": p_value, "typical": p_value > level}
+        found.append(prediction)
     if decoded is not None:
         _tell_preprocessing(found, decoded, show_images)
     return found

@@ -165,27 +165,31 @@ class Batcher:
     def _infer_queued(self) -> None:
         """Starts as many batches as may be under way."""
         while self._in_thread < _MAX_IN_THREAD and (batch := self._next_batch()):
-            images = np.concatenate([one.images for one in batch], dtype=np.float32)
-            _BATCH.observe(len(images))
-            if not self._in_thread and len(images) < _MIN_FOR_THREAD:
+            images = [one.images for one in batch]
+            count = sum(map(len, images))
+            _BATCH.observe(count)
+            if not self._in_thread and count < _MIN_FOR_THREAD:
                 self._infer_here(batch, images)
                 return
             self._infer_in_thread(batch, images)
 
-    def _infer_in_thread(self, batch: list[PendingRequest], images: Images) -> None:
+    def _infer_in_thread(self, batch: list[PendingRequest], images: list[Numbers]) -> None:
         self._in_thread += 1
-        outputs = self._loop.run_in_executor(_THREAD, self._infer, images)
+        outputs = self._loop.run_in_executor(_THREAD, self._infer_together, images)
         outputs.add_done_callback(partial(self._after_thread, batch))
 
-    def _infer_here(self, batch: list[PendingRequest], images: Images) -> None:
+    def _infer_here(self, batch: list[PendingRequest], images: list[Numbers]) -> None:
         if self._queue:
             self._loop.call_soon(self._infer_queued)  # when others have had their turn
         try:
-            outputs = self._infer(images)
+            outputs = self._infer_together(images)
         except Exception as error:  # each request gets it as its own
             _fail(batch, error)
         else:
             _resolve(batch, outputs)
+
+    def _infer_together(self, images: list[Numbers]) -> Predicted:
+        return self._infer(np.concatenate(images, dtype=np.float32))
 
     def _next_batch(self) -> list[PendingRequest]:
         now = time.monotonic()
