@@ -32,7 +32,8 @@ def values_of(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Returns the pixels of an opaque image: (H, W), or (H, W, 3) for colours; 8 or 16 bits."""
     if image.mode.startswith("I"):
         return np.asarray(image).clip(0, 65535).astype(np.uint16)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def in_form(image: Image.Image, height: int, width: int) -> Grey:

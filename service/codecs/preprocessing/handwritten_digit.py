@@ -126,15 +126,17 @@ class HandwrittenDigit:
         if picture.pixels.shape != (self.height, self.width):
             return None
         grey = picture.in_unit_range()
-        if is_blank(grey):
+        lowest, highest = _extremes(grey)
+        if np.float32(highest) - np.float32(lowest) < np.float32(BLANK):  # as `is_blank` has it
             raise NotADigitError(BLANK_MESSAGE)
         background = _background(grey)
         steps = picture.steps
         expected = background > 0.5
-        inverted = _is_dark_on_light(grey, background, expected)
+        inverted = _is_dark_on_light(highest - background, background - lowest, expected)
         if inverted:
             grey, steps, background = np.float32(1) - grey, (*steps, "inverted"), 1 - background
-        digit = _cropped(grey, background)
+            highest = _extremes(grey)[1]
+        digit = _cropped(grey, background, highest)
         is_like_training = background > 0.05 or abs(max(digit.shape) - self.box) <= self.box / 5
         if inverted == expected and is_like_training and self._is_centred(grey):
             return Prepared(grey, steps)
@@ -175,18 +177,29 @@ def _background(grey: Grey) -> float:
     return float(border[len(border) // 2 - 1] + border[len(border) // 2]) / 2
 
 
-def _is_dark_on_light(grey: Grey, background: float, expected: bool) -> bool:
-    """Tells whether the ink is darker than its background: as expected, unless only the other stands out."""
-    lighter, darker = float(grey.max()) - background, background - float(grey.min())
+def _extremes(grey: Grey) -> tuple[float, float]:
+    """Returns the lowest and the highest value."""
+    lowest, highest, *_places = cv2.minMaxLoc(grey)
+    return lowest, highest
+
+
+def _is_dark_on_light(lighter: float, darker: float, expected: bool) -> bool:
+    """Tells whether the ink is darker than its background: as expected, unless only the other stands out.
+
+    Args:
+        lighter: By how much the lightest pixel is lighter than the background.
+        darker: By how much the darkest is darker.
+        expected: What a background of this lightness has on it.
+    """
     as_expected, other = (darker, lighter) if expected else (lighter, darker)
     return expected if as_expected >= min(BLANK, other) else not expected
 
 
-def _cropped(grey: Grey, background: float) -> Grey:
-    """Cuts out all that stands out from the background, which becomes 0."""
-    least = np.float32(background)
-    lifted: Grey = (grey - least) / np.float32(max(float(grey.max()) - background, 1e-6))
-    if background:
+def _cropped(grey: Grey, background: float, highest: float) -> Grey:
+    """Cuts out all that stands out from the background, which becomes 0, and the highest value 1."""
+    lifted = grey
+    if background or highest != 1:
+        lifted = (grey - np.float32(background)) / np.float32(max(highest - background, 1e-6))
         lifted = np.maximum(lifted, np.float32(0))
     mask = lifted > np.float32(BLANK if background else 0)
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
