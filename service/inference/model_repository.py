@@ -87,6 +87,7 @@ class ModelRepository:
         # A model is loaded once at a time; one that takes long holds up no other, and no unloading.
         self._loading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._unloads: Counter[str] = Counter()
+        self._turn = asyncio.Lock()  # of a refresh: loads at the same time take and keep more memory
 
     async def load_all(self) -> None:
         """Loads every package of the directory that can be; what is unloaded for all processes stays so.
@@ -215,7 +216,7 @@ class ModelRepository:
         stamps = _stamps(path)
         try:
             digest = await trial.digest_of(path)
-            async with self._loading[name]:
+            async with self._loading[name], self._turn:
                 if not self._is_new(name, version, path):  # somebody asked for it meanwhile
                     return
                 model = await self._open(digest, name, version, path)
