@@ -50,6 +50,7 @@ def _verdict(line):
     return read["digit"], read["epsilon"], read["verdict"], read["stage"]
 
 
+@pytest.mark.slow
 def test_with_more_seconds_only_the_unknown_is_tried_again(frozen, some, tmp_path):
     lines = tmp_path / "verdicts.jsonl"
     certified_accuracy(frozen, some, [0.2], exact_seconds=0.0, lines=lines, quiet=True)

@@ -75,25 +75,20 @@ def test_export_and_evaluate_print_no_warnings_of_libraries(runs, tmp_path):
     "command",
     [
         ["train", "--list"],
-        ["train", "--recipe", "logistic", "--sample", "--epochs", "1", "--out", "{tmp}/run"],
-        [
-            "evaluate",
-            str(PACKAGE),
-            "--sample",
-            "--limit",
-            "5",
-            "--attack",
-            "fgsm",
-            "--out",
-            "{tmp}/card.json",
-        ],
+        slow(["train", "--recipe", "logistic", "--sample", "--epochs", "1", "--out", "{tmp}/run"]),
+        slow(
+            [
+                *("evaluate", str(PACKAGE), "--sample", "--limit", "5"),
+                *("--attack", "fgsm", "--out", "{tmp}/card.json"),
+            ]
+        ),
         ["certify", str(PACKAGE), "--sample", "--limit", "5", "--epsilon", "0.1"],
         slow(["inside", str(PACKAGE), "--sample", "--boundary-steps", "1", "--out", "{tmp}/x.inside.json"]),
         slow(["export", "{runs}/paper", "--out", "{tmp}/x/1"]),
         ["report", "--cards", "{tmp}/cards", "--out", "{tmp}/RESULTS.md"],
         ["predict", str(THREE)],
-        ["explain", str(THREE)],
-        ["attack", str(FIVE), "--attack", "fgsm"],
+        slow(["explain", str(THREE)]),
+        slow(["attack", str(FIVE), "--attack", "fgsm"]),
         ["certify", str(THREE)],
     ],
     ids=lambda command: " ".join(Path(part).name for part in command[:2]),
@@ -118,7 +113,7 @@ def test_without_json_no_command_of_measurement_prints_json():
             "onnx", "train", ["evaluate", "{runs}/logistic", "--sample", "--limit", "3", "--attack", "fgsm"]
         ),
         ("torch", "train", ["evaluate", str(PACKAGE)]),
-        ("mlxtend", "sample", ["train", "--sample", "--out", "{tmp}/run"]),
+        slow("mlxtend", "sample", ["train", "--sample", "--out", "{tmp}/run"]),
         slow("matplotlib", "report", ["report", "--check"]),
         slow("ray", "ray", ["evaluate", str(PACKAGE), "--sample", "--ray", "auto"]),
     ],
