@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from model.network_config import LARGEST_SIDE, SMALLEST_SIDE
@@ -22,8 +21,8 @@ from service.codecs.preprocessing import (
     Preprocessing,
     decode_base64,
     is_blank,
-    open_image_file,
-    unpack,
+    pixel_count,
+    read_image_file,
 )
 from service.errors import TooManyImages, TooManyPixels, invalid_at
 
@@ -132,7 +131,7 @@ class OpenedImages:
     Raises:
         TooManyImages: There are more than `max_images`.
         TooManyPixels: A file, or all of them, have more pixels than `budgets` allow.
-        InvalidInput: A file is not in base64, or no image.
+        InvalidInput: A file is not in base64.
     """
 
     def __init__(
@@ -147,15 +146,13 @@ class OpenedImages:
         split: bool = False,
     ) -> None:
         self._form, self._field, self._most_images = form, field, max_images
-        self._preprocess, self._split = preprocess, split
+        self._preprocess, self._split, self._most_pixels = preprocess, split, budgets.max_png_pixels
         if len(images) > max_images:
             message = f"{len(images)} images are too many, at most {max_images} are allowed"
             raise invalid_at([field], message, TooManyImages)
         self._images = [self._open(index, image) for index, image in enumerate(images)]
         of_list = form.height * form.width
-        self._pixels = [
-            image.width * image.height if isinstance(image, Image) else of_list for image in self._images
-        ]
+        self._pixels = [pixel_count(image) if isinstance(image, bytes) else of_list for image in self._images]
         for index, (pixels, so_far) in enumerate(zip(self._pixels, accumulate(self._pixels), strict=True)):
             self._check(index, pixels, budgets.max_png_pixels)
             self._check(index, so_far, budgets.max_pixels)
@@ -201,10 +198,10 @@ class OpenedImages:
         return self.join([self._decode(0, len(self._images))])
 
     def _open(self, index: int, image: Any) -> Any:  # noqa: ANN401 (see the class)
-        if not isinstance(image, FileImage | bytes):
+        if not isinstance(image, FileImage):
             return image
         with _problem_at(self._place(index)):
-            return open_image_file(image if isinstance(image, bytes) else decode_base64(image.image))
+            return decode_base64(image.image)
 
     def _check(self, index: int, pixels: int, most: int) -> None:
         if pixels > most:
@@ -216,7 +213,7 @@ class OpenedImages:
 
     def _decode(self, start: int, end: int) -> DecodedImages:
         images = self._images[start:end]
-        if not (self._preprocess or self._split or any(isinstance(image, Image) for image in images)):
+        if not (self._preprocess or self._split or any(isinstance(image, bytes) for image in images)):
             pixels = np.stack(
                 [_array(image, self._place(index), self._form) for index, image in enumerate(images, start)]
             )
@@ -231,9 +228,9 @@ class OpenedImages:
 
     def _read(self, index: int, image: Any) -> Sequence[Prepared | Images]:  # noqa: ANN401
         place = self._place(index)
-        if isinstance(image, Image):
+        if isinstance(image, bytes):
             with _problem_at(place):
-                return self._prepared(unpack(image, self._form.working_side))
+                return self._prepared(read_image_file(image, self._most_pixels, self._form.working_side))
         pixels = _array(image, place, None if self._preprocess else self._form)
         with _problem_at(place):
             if self._preprocess:

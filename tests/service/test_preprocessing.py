@@ -1,6 +1,8 @@
 """From image files to what the network reads."""
 
 import io
+import subprocess
+import sys
 from collections import Counter
 from contextlib import suppress
 
@@ -226,3 +228,31 @@ def test_other_formats_are_refused():
 def test_photographs_are_the_same_for_the_same_seed(ten):
     assert photograph(ten[0][0], "shadow", 5) == photograph(ten[0][0], "shadow", 5)
     assert Counter(photograph(ten[0][0], "shadow", seed) for seed in range(3)).most_common(1)[0][1] == 1
+
+
+PEAK_OF_PICTURES = """
+import sys
+from pathlib import Path
+from service.codecs.json_images import OpenedImages
+from service.codecs.preprocessing import HandwrittenDigit
+from service.settings import Settings
+pictures = [Path(sys.argv[1]).read_bytes()] * int(sys.argv[2])
+opened = OpenedImages(HandwrittenDigit(28, 28, 20), pictures, 16, Settings())
+opened.decode()
+peak, = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_many_pictures_only_one_is_unpacked_at_a_time(tmp_path, kind):
+    pixels = np.full((1500, 1500, 3), 220, np.uint8)  # 7 MB; WebP's reader takes three times as much
+    pixels[500:1000, 700:780] = 20
+    (tmp_path / "picture").write_bytes(files_of(Image.fromarray(pixels), kind))
+
+    def peak_megabytes(pictures: int) -> int:
+        command = [sys.executable, "-c", PEAK_OF_PICTURES, tmp_path / "picture", str(pictures)]
+        return int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout)
+
+    assert peak_megabytes(12) - peak_megabytes(1) < 50

@@ -23,7 +23,7 @@ from service.api.schemas.requests import PredictRequest
 from service.budgets import RequestBudgets
 from service.codecs.json_images import DecodedImages, OpenedImages
 from service.codecs.number_lists import parse_number_lists
-from service.codecs.preprocessing import NotADigitError, read_image_file
+from service.codecs.preprocessing import NotADigitError, pixel_count, read_image_file
 from service.errors import Problem
 from service.http.json_body import parse_json, parse_values
 from service.inference.engine import Engine
@@ -43,6 +43,7 @@ def _engine() -> Engine:
 def image_file(content: bytes) -> None:
     """Reads a file of an image as /v1/predict does, one digit of it and all."""
     content = with_right_checksums(content)
+    pixel_count(content)
     form = _engine().preprocessing
     with suppress(NotADigitError):
         picture = read_image_file(content, _MOST_PIXELS, form.working_side)

@@ -13,10 +13,9 @@ from service.codecs.preprocessing.image_files import (
     MEDIA_TYPES,
     Picture,
     decode_base64,
-    open_image_file,
     picture_of,
+    pixel_count,
     read_image_file,
-    unpack,
 )
 from service.codecs.preprocessing.resize import Resize
 
@@ -33,11 +32,10 @@ __all__ = [
     "Resize",
     "decode_base64",
     "is_blank",
-    "open_image_file",
     "picture_of",
+    "pixel_count",
     "preprocessing_of",
     "read_image_file",
-    "unpack",
 ]
 
 Preprocessing = HandwrittenDigit | Resize

@@ -2,8 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,59 +64,41 @@ def decode_base64(text: str) -> bytes:
         raise NotADigitError(f"not base64: {error}") from error
 
 
-def open_image_file(content: bytes) -> Image.Image:
-    """Opens a PNG, JPEG or WebP file: its size is known then, and nothing is unpacked.
+def pixel_count(content: bytes) -> int:
+    """Returns how many pixels a file says that it has, 0 if it is no readable image; unpacks nothing."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # `read_image_file` says what is wrong with it
+        return 0
 
-    Raises:
-        NotADigitError: Not an image of one of `FORMATS`.
-    """
-    with _readable(content):
-        return Image.open(io.BytesIO(content), formats=FORMATS)
 
-
-def unpack(image: Image.Image, working_side: int | None = WORKING_SIDE) -> Picture:
-    """Reads a file that was opened; of an animation, the first picture.
+def read_image_file(content: bytes, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:
+    """Reads a PNG, JPEG or WebP file; of an animation, the first picture.
 
     The camera's orientation (EXIF) is applied, what is transparent shows white paper, 16 bits are kept.
 
     Args:
-        image: Of `open_image_file`; it is closed.
-        working_side: Scale larger images down until their longer side has so many pixels.
-
-    Raises:
-        NotADigitError: The file is damaged.
-    """
-    with _readable(), image:
-        longest = max(image.size)
-        if image.format == "JPEG" and working_side:  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
-            image.draft(None, (working_side, working_side))
-        image.load()
-        return picture_of(image, working_side, longest)
-
-
-def read_image_file(content: bytes, max_pixels: int, working_side: int | None = WORKING_SIDE) -> Picture:
-    """Opens a file and unpacks it, as `open_image_file` and `unpack` do.
-
-    Args:
         content: The file.
         max_pixels: Refuse larger images before unpacking them.
-        working_side: As for `unpack`.
+        working_side: Scale larger images down until their longer side has so many pixels.
 
     Raises:
         NotADigitError: Not a readable image of one of `FORMATS`, or too large.
     """
-    image = open_image_file(content)
-    if image.width * image.height > max_pixels:
-        raise NotADigitError(f"{image.width} x {image.height} pixels are too many, {max_pixels} are allowed")
-    return unpack(image, working_side)
-
-
-@contextmanager
-def _readable(content: bytes | None = None) -> Iterator[None]:
     try:
-        yield
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            size = image.size
+            if size[0] * size[1] > max_pixels:
+                raise NotADigitError(f"{size[0]} x {size[1]} pixels are too many, {max_pixels} are allowed")
+            if image.format == "JPEG" and working_side:  # unpacks a large one at 1/2, 1/4 or 1/8 of its size
+                image.draft(None, (working_side, working_side))
+            image.load()
+            return picture_of(image, working_side, max(size))
+    except NotADigitError:
+        raise
     except UnidentifiedImageError:  # its message names a Python object
-        found = "the file is empty" if content == b"" else "these bytes are none of these files"
+        found = "these bytes are none of these files" if content else "the file is empty"
         raise NotADigitError(f"not a readable PNG, JPEG or WebP: {found}") from None
     except Exception as error:  # Pillow raises many kinds for a broken file; all mean the same here
         raise NotADigitError(f"not a readable PNG, JPEG or WebP: {error}") from error
@@ -127,11 +107,11 @@ def _readable(content: bytes | None = None) -> Iterator[None]:
 def picture_of(
     image: Image.Image, working_side: int | None = WORKING_SIDE, longest: int | None = None
 ) -> Picture:
-    """Returns the upright picture of an opened image, as `unpack` does of a file.
+    """Returns the upright picture of an opened image, as `read_image_file` does of a file.
 
     Args:
         image: Of any mode.
-        working_side: As for `unpack`.
+        working_side: As for `read_image_file`.
         longest: The longer side of the file in pixels, if the image was already reduced.
     """
     upright, steps = upright_on_paper(image)
